@@ -1,0 +1,128 @@
+"""The engines that run an exported encoder graph, and the choice between them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crosshead.errors import ConfigError
+
+Batch = tuple[Any, NDArray[np.int64], NDArray[np.int64]]
+"""A key that comes back with the result, token ids and attention mask, both (n_texts, n_tokens)."""
+
+ENGINES = ("openvino", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine to use, its number format, and why."""
+
+    engine: str
+    precision: str
+    reason: str
+
+
+class Engine(Protocol):
+    """Runs a graph over batches."""
+
+    def run(self, batches: Iterable[Batch], receive: Callable[[Any, NDArray[np.float32]], None]) -> None:
+        """Call ``receive(key, vectors)`` for every batch, in any order, from any thread."""
+        ...
+
+
+def cpu_features() -> frozenset[str]:
+    """Return those features of this processor that decide which number format is fast."""
+    wanted = {"amx_bf16", "amx_tile", "avx512_bf16", "avx512_vnni", "avx2", "avx512f", "bf16", "asimd"}
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return frozenset()
+    lines = [line for line in text.splitlines() if line.lower().startswith(("flags", "features"))]
+    return frozenset(wanted & set(" ".join(lines[:1]).split()))
+
+
+def choose(engine: str = "auto", features: frozenset[str] | None = None) -> Choice:
+    """Choose the fastest faithful engine of this machine, or check the one that was asked for."""
+    if engine not in ("auto", *ENGINES):
+        raise ConfigError(f"engine is {engine!r}; allowed are 'auto', {', '.join(map(repr, ENGINES))}")
+    features = cpu_features() if features is None else features
+    installed = [name for name in ENGINES if importlib.util.find_spec(name) is not None]
+    if engine != "auto" and engine not in installed:
+        raise ConfigError(f"engine {engine!r} is not installed; install it: pip install {engine}, or use engine=auto")
+    if not installed:
+        raise ConfigError(f"no engine is installed; install one of {', '.join(ENGINES)}")
+    if (engine == "auto" and "openvino" in installed) or engine == "openvino":
+        fast = sorted({"amx_bf16", "avx512_bf16"} & features)
+        if fast:
+            return Choice("openvino", "bf16", f"openvino is installed and the processor has {', '.join(fast)}")
+        return Choice("openvino", "f32", "openvino is installed; the processor has no fast bf16")
+    return Choice("onnxruntime", "f32", "asked for" if engine == "onnxruntime" else "openvino is not installed")
+
+
+def n_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class OpenVinoEngine:
+    """OpenVINO on the CPU: compiled once, the compiled form kept beside the graph where that is writable."""
+
+    def __init__(self, graph: Path, precision: str, n_threads: int, cache_dir: Path | None) -> None:
+        import openvino
+
+        core = openvino.Core()
+        options: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": n_threads,
+            "NUM_STREAMS": 1,
+        }
+        if cache_dir is not None:
+            options["CACHE_DIR"] = str(cache_dir)
+        self._compiled = core.compile_model(str(graph), "CPU", options)
+        self._request = self._compiled.create_infer_request()
+
+    def run(self, batches: Iterable[Batch], receive: Callable[[Any, NDArray[np.float32]], None]) -> None:
+        """Run batches one after the other on all threads."""
+        for key, ids, mask in batches:
+            result = self._request.infer({"input_ids": ids, "attention_mask": mask})
+            receive(key, next(iter(result.values())))
+
+
+class OnnxRuntimeEngine:
+    """ONNX Runtime on the CPU, fp32."""
+
+    def __init__(self, graph: Path, n_threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = n_threads
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+
+    def run(self, batches: Iterable[Batch], receive: Callable[[Any, NDArray[np.float32]], None]) -> None:
+        """Run batches one after the other on all threads."""
+        for key, ids, mask in batches:
+            receive(key, self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0])
+
+
+def start(choice: Choice, graph: Path, *, n_threads: int | None = None, cache_dir: Path | None = None) -> Engine:
+    """Load the graph into the chosen engine; by default on all cores that this process may use."""
+    threads = n_threads or n_cores()
+    if choice.engine == "openvino":
+        return OpenVinoEngine(graph, choice.precision, threads, cache_dir)
+    return OnnxRuntimeEngine(graph, threads)
+
+
+def machine() -> str:
+    """Name the kind of processor for reports."""
+    return f"{platform.machine()}, {n_cores()} cores, {', '.join(sorted(cpu_features())) or 'features unknown'}"

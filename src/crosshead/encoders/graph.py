@@ -1,0 +1,142 @@
+"""The encoder at work: a folder with a graph and a tokenizer, run without torch.
+
+Every text is padded to a length that depends on that text alone (the next multiple of ``LENGTH_STEP`` tokens), and
+texts of one padded length are batched together. So the vector of a text does not depend, in a single bit, on what is
+encoded beside it (measured on both engines; ``tests/test_encoders.py`` holds it).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crosshead.encoders.engines import Batch, Choice, Engine, choose, start
+from crosshead.errors import EncoderError
+from crosshead.tagger import Encoded
+
+GRAPH, TOKENIZER, ABOUT = "graph.onnx", "tokenizer.json", "encoder.json"
+LENGTH_STEP = 16
+TOKENS_PER_BATCH = 2048
+TEXTS_PER_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class About:
+    """What a graph folder says of itself."""
+
+    name: str
+    n_dimensions: int
+    max_tokens: int
+    weights_sha256: str
+    fingerprint: str
+    """Names everything that decides a vector: weights, pooling, window, prompt and normalisation."""
+    prompt: str = ""
+
+    @classmethod
+    def read(cls, folder: Path) -> About:
+        """Read ``encoder.json``."""
+        try:
+            return cls(**json.loads((folder / ABOUT).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise EncoderError(f"{folder.name}/{ABOUT} cannot be read ({error}); export the encoder again") from error
+
+    def write(self, folder: Path) -> None:
+        """Write ``encoder.json``."""
+        (folder / ABOUT).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+
+class GraphEncoder:
+    """Encodes texts with an exported graph; the engine is loaded at the first text."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        engine: str = "auto",
+        n_threads: int | None = None,
+        compiled_dir: Path | None = None,
+    ) -> None:
+        self.folder = folder
+        self.about = About.read(folder)
+        self.choice: Choice = choose(engine)
+        self.fingerprint = self.about.fingerprint
+        self.n_dimensions = self.about.n_dimensions
+        self.max_tokens = self.about.max_tokens
+        self._n_threads = n_threads
+        self._compiled_dir = compiled_dir
+        self._engine: Engine | None = None
+        self._tokenizer: Any = None
+
+    def load(self) -> None:
+        """Load engine and tokenizer now rather than at the first text."""
+        if self._engine is None:
+            self._engine = start(
+                self.choice, self.folder / GRAPH, n_threads=self._n_threads, cache_dir=self._compiled_dir
+            )
+        if self._tokenizer is None:
+            from tokenizers import Tokenizer
+
+            tokenizer = Tokenizer.from_file(str(self.folder / TOKENIZER))
+            tokenizer.no_padding()
+            tokenizer.no_truncation()
+            self._tokenizer = tokenizer
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """Encode normalised texts; each different text is encoded once.
+
+        Returns
+        -------
+        Encoded
+            ``vectors`` (n_texts, n_dimensions) float32, unit length; ``n_tokens`` before truncation.
+        """
+        self.load()
+        positions: dict[str, int] = {}
+        inverse = np.fromiter((positions.setdefault(text, len(positions)) for text in texts), np.int64, len(texts))
+        different = list(positions)
+        vectors = np.empty((len(different), self.n_dimensions), dtype=np.float32)
+        n_tokens = np.empty(len(different), dtype=np.int64)
+        for first in range(0, len(different), TEXTS_PER_CHUNK):
+            chunk = slice(first, first + TEXTS_PER_CHUNK)
+            self._encode_chunk(different[chunk], vectors[chunk], n_tokens[chunk])
+        return Encoded(vectors[inverse], n_tokens[inverse])
+
+    def _encode_chunk(self, texts: list[str], vectors: NDArray[np.float32], n_tokens: NDArray[np.int64]) -> None:
+        token_ids = self._tokenize(texts)
+        n_tokens[:] = [len(ids) for ids in token_ids]
+
+        def receive(rows: NDArray[np.int64], result: NDArray[np.float32]) -> None:
+            vectors[rows] = result
+
+        assert self._engine is not None
+        self._engine.run(self._batches(token_ids), receive)
+
+    def _tokenize(self, texts: list[str]) -> list[list[int]]:
+        encodings = self._tokenizer.encode_batch_fast([self.about.prompt + text for text in texts])
+        return [encoding.ids for encoding in encodings]
+
+    def _batches(self, token_ids: list[list[int]]) -> Iterator[Batch]:
+        """Cut the texts, longest first, into batches of one padded length each."""
+        kept = [self._cut(ids) for ids in token_ids]
+        lengths = np.array([len(ids) for ids in kept])
+        padded = np.minimum(-(-lengths // LENGTH_STEP) * LENGTH_STEP, max(self.max_tokens, int(lengths.max())))
+        for length in np.unique(padded)[::-1]:
+            rows = np.flatnonzero(padded == length)
+            size = max(1, TOKENS_PER_BATCH // int(length))
+            for first in range(0, len(rows), size):
+                batch = rows[first : first + size]
+                ids = np.zeros((len(batch), int(length)), dtype=np.int64)
+                mask = np.zeros_like(ids)
+                for row, which in enumerate(batch):
+                    ids[row, : lengths[which]] = kept[which]
+                    mask[row, : lengths[which]] = 1
+                yield batch, ids, mask
+
+    def _cut(self, ids: list[int]) -> list[int]:
+        """Keep the window; the last token kept is the closing special token, as the model saw it in training."""
+        return ids if len(ids) <= self.max_tokens else [*ids[: self.max_tokens - 1], ids[-1]]

@@ -1,0 +1,258 @@
+"""The tagger: paragraphs in, section types with probabilities out. The same object in training, CLI, API and batch.
+
+It needs numpy and an encoder, nothing else. A text is normalised, looked at by one or more *views* (its vector, its
+sentences' vectors, its TF-IDF terms), the views' log-probabilities are blended, a temperature makes them mean what
+they say, and paragraphs of one article inform their neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crosshead.calibration import apply_temperature
+from crosshead.decoding import Transitions
+from crosshead.errors import DataError
+from crosshead.heads import ConstantHead, Floats, Head, LinearHead, log_softmax
+from crosshead.text import MAX_CHARACTERS, normalise, sentences
+from crosshead.tfidf import Tfidf
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Vectors of texts and how long the texts were."""
+
+    vectors: NDArray[np.float32]
+    """Unit length, shape (n_texts, n_dimensions)."""
+    n_tokens: NDArray[np.int64]
+    """Tokens of each whole text, before anything was cut off, special tokens included."""
+
+
+class Encoder(Protocol):
+    """Texts to vectors."""
+
+    fingerprint: str
+    n_dimensions: int
+    max_tokens: int
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """Encode normalised texts; equal texts give equal vectors whatever stands beside them."""
+        ...
+
+
+@dataclass
+class Inputs:
+    """Normalised paragraphs with what the views need of them, computed once."""
+
+    texts: list[str]
+    vectors: NDArray[np.float32] | None = None
+    n_truncated: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    sentence_vectors: NDArray[np.float32] | None = None
+    sentence_owner: NDArray[np.int64] | None = None
+
+
+class View(Protocol):
+    """One look at a paragraph."""
+
+    kind: ClassVar[str]
+    name: str
+    weight: float
+    head: Any
+
+    def log_proba(self, inputs: Inputs) -> Floats:
+        """Log-probabilities (n_paragraphs, n_section_types)."""
+        ...
+
+
+@dataclass(frozen=True)
+class ParagraphView:
+    """The vector of the whole paragraph."""
+
+    name: str
+    weight: float
+    head: Head
+    kind: ClassVar[str] = "paragraph"
+
+    def log_proba(self, inputs: Inputs) -> Floats:
+        """Log-probabilities (n_paragraphs, n_section_types)."""
+        assert inputs.vectors is not None
+        return self.head.log_proba(inputs.vectors)
+
+
+@dataclass(frozen=True)
+class SentenceView:
+    """The vectors of the paragraph's sentences; their log-probabilities are averaged."""
+
+    name: str
+    weight: float
+    head: Head
+    kind: ClassVar[str] = "sentence"
+
+    def log_proba(self, inputs: Inputs) -> Floats:
+        """Log-probabilities (n_paragraphs, n_section_types)."""
+        assert inputs.sentence_vectors is not None
+        assert inputs.sentence_owner is not None
+        return average_by_owner(self.head.log_proba(inputs.sentence_vectors), inputs.sentence_owner, len(inputs.texts))
+
+
+@dataclass(frozen=True)
+class TfidfView:
+    """The words of the paragraph."""
+
+    name: str
+    weight: float
+    head: LinearHead | ConstantHead
+    tfidf: Tfidf
+    kind: ClassVar[str] = "tfidf"
+
+    def log_proba(self, inputs: Inputs) -> Floats:
+        """Log-probabilities (n_paragraphs, n_section_types)."""
+        if isinstance(self.head, ConstantHead):
+            return self.head.log_proba(np.empty((len(inputs.texts), 0)))
+        return self.head.from_scores(self.tfidf.scores(inputs.texts, self.head.coef))
+
+
+AnyView = ParagraphView | SentenceView | TfidfView
+
+
+def average_by_owner(log_proba: Floats, owner: NDArray[np.int64], n_owners: int) -> Floats:
+    """Average rows that belong to the same owner and normalise; ``owner`` holds a row's owner, 0 to n_owners - 1."""
+    totals = np.zeros((n_owners, log_proba.shape[1]))
+    np.add.at(totals, owner, log_proba)
+    return log_softmax(totals / np.bincount(owner, minlength=n_owners)[:, None])
+
+
+@dataclass(frozen=True)
+class Tag:
+    """The answer for one paragraph."""
+
+    section_type: str
+    """The most probable section type, also when ``abstained``."""
+    confidence: float
+    """Calibrated probability of ``section_type``."""
+    scores: dict[str, float]
+    """Calibrated probability of every section type, in taxonomy order."""
+    abstained: bool
+    """True where the confidence is too low for the risk that the model promises: "not sure"."""
+    truncated_tokens: int
+    """Tokens that the encoder did not see because the paragraph is longer than its window."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is written as JSON; probabilities with six decimals."""
+        return {
+            "section_type": self.section_type,
+            "confidence": round(self.confidence, 6),
+            "scores": {name: round(score, 6) for name, score in self.scores.items()},
+            "abstained": self.abstained,
+            "truncated_tokens": self.truncated_tokens,
+        }
+
+
+def read_inputs(texts: Sequence[str], encoder: Encoder | None, *, with_sentences: bool) -> Inputs:
+    """Normalise texts and encode what the views will look at, in one pass over the encoder."""
+    cleaned = [normalise(_checked(text, i)) for i, text in enumerate(texts)]
+    for i, text in enumerate(cleaned):
+        if not text:
+            raise DataError(f"paragraph {i} holds no text; leave it out or give it at least one word")
+    inputs = Inputs(cleaned, n_truncated=np.zeros(len(cleaned), dtype=np.int64))
+    if encoder is None:
+        return inputs
+    split = [sentences(text) for text in cleaned] if with_sentences else []
+    encoded = encoder.encode([*cleaned, *(piece for pieces in split for piece in pieces)])
+    inputs.vectors = encoded.vectors[: len(cleaned)]
+    inputs.n_truncated = np.maximum(encoded.n_tokens[: len(cleaned)] - encoder.max_tokens, 0)
+    if with_sentences:
+        inputs.sentence_vectors = encoded.vectors[len(cleaned) :]
+        inputs.sentence_owner = np.repeat(np.arange(len(cleaned)), [len(pieces) for pieces in split])
+    return inputs
+
+
+def _checked(text: str, i: int) -> str:
+    if not isinstance(text, str):
+        raise DataError(f"paragraph {i} is {type(text).__name__}, not text; give a string")
+    if len(text) > MAX_CHARACTERS:
+        raise DataError(
+            f"paragraph {i} has {len(text):,} characters; at most {MAX_CHARACTERS:,} are tagged as one paragraph; split it"
+        )
+    return text
+
+
+def blend(views: Sequence[AnyView], inputs: Inputs) -> Floats:
+    """Weighted mean of the views' log-probabilities, normalised."""
+    total = sum(view.weight for view in views)
+    return log_softmax(np.sum([view.weight / total * view.log_proba(inputs) for view in views], axis=0))
+
+
+@dataclass(frozen=True)
+class Tagger:
+    """Tags paragraphs with section types."""
+
+    section_types: tuple[str, ...]
+    views: tuple[AnyView, ...]
+    encoder: Encoder | None
+    temperature: float
+    transitions: Transitions
+    threshold: float
+    """Confidence below which a paragraph is ``abstained``."""
+    risk: float
+    """Share of mistakes among paragraphs that are not abstained that ``threshold`` was chosen for."""
+    name: str = "crosshead"
+    version: str = ""
+
+    def tag_article(self, paragraphs: Sequence[str]) -> list[Tag]:
+        """Tag the paragraphs of one article; neighbours inform each other."""
+        return self.tag_articles([paragraphs])[0]
+
+    def tag_texts(self, texts: Sequence[str]) -> list[Tag]:
+        """Tag texts that have nothing to do with each other."""
+        return [tags[0] for tags in self.tag_articles([[text] for text in texts])]
+
+    def tag_articles(self, articles: Sequence[Sequence[str]]) -> list[list[Tag]]:
+        """Tag the paragraphs of several articles, encoding all of them together.
+
+        Raises
+        ------
+        DataError
+            If a paragraph is no string, holds no text, or is longer than ``text.MAX_CHARACTERS``.
+        """
+        inputs = self.read([text for article in articles for text in article])
+        lengths = [len(article) for article in articles]
+        proba = self.predict_proba_of(inputs, lengths)
+        tags = [self._tag(row, int(cut)) for row, cut in zip(proba, inputs.n_truncated, strict=True)]
+        ends = np.cumsum([0, *lengths])
+        return [tags[ends[i] : ends[i + 1]] for i in range(len(lengths))]
+
+    def predict_proba(self, articles: Sequence[Sequence[str]]) -> Floats:
+        """Probabilities (n_paragraphs, n_section_types) of the paragraphs of all articles in order."""
+        inputs = self.read([text for article in articles for text in article])
+        return self.predict_proba_of(inputs, [len(article) for article in articles])
+
+    def read(self, texts: Sequence[str]) -> Inputs:
+        """Prepare texts for this tagger's views."""
+        kinds = {view.kind for view in self.views}
+        encoder = self.encoder if kinds & {"paragraph", "sentence"} else None
+        return read_inputs(texts, encoder, with_sentences="sentence" in kinds)
+
+    def predict_proba_of(self, inputs: Inputs, lengths: Sequence[int]) -> Floats:
+        """Probabilities of inputs that were read before; ``lengths`` counts the paragraphs of each article in order."""
+        if not inputs.texts:
+            return np.zeros((0, len(self.section_types)))
+        single = apply_temperature(blend(self.views, inputs), self.temperature)
+        ends = np.cumsum([0, *lengths])
+        parts = [self.transitions.decode(single[ends[i] : ends[i + 1]]) for i in range(len(lengths))]
+        proba: Floats = np.exp(np.concatenate(parts))
+        return proba
+
+    def _tag(self, proba: NDArray[np.float64], truncated_tokens: int) -> Tag:
+        best = int(proba.argmax())
+        return Tag(
+            section_type=self.section_types[best],
+            confidence=float(proba[best]),
+            scores=dict(zip(self.section_types, (float(p) for p in proba), strict=True)),
+            abstained=bool(proba[best] < self.threshold),
+            truncated_tokens=truncated_tokens,
+        )
