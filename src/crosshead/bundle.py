@@ -1,0 +1,325 @@
+"""A saved tagger: one folder, no pickle, every file hashed.
+
+::
+
+    manifest.json          what the tagger is: section types, views, thresholds, versions, and the sha256 of every other file
+    heads.safetensors      the trained heads as arrays
+    vocabulary/NAME.json   the terms of a TF-IDF view, in column order
+    encoder/               the encoder's graph and tokenizer
+    sklearn/NAME.skops     the scikit-learn object of each view, for inspection and further training; tagging never reads it
+
+``load`` checks every hash before anything else reads a file, and builds only the kinds that this module names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crosshead import __version__
+from crosshead.decoding import Transitions
+from crosshead.errors import BundleError, EncoderError
+from crosshead.heads import HEADS, Head
+from crosshead.tagger import AnyView, ParagraphView, SentenceView, Tagger, TfidfView
+from crosshead.tfidf import Tfidf
+
+FORMAT = 1
+MANIFEST, HEADS_FILE = "manifest.json", "heads.safetensors"
+LARGEST_DIFFERENCE = 1e-3
+"""A bundle whose probabilities differ by more from the tagger that it was saved from is not written."""
+
+TRUSTED_TYPES: tuple[str, ...] = ("sklearn.linear_model._stochastic_gradient.SGDClassifier",)
+"""scikit-learn types beyond skops' own list that ``load_estimators`` may build; the list lives here, never in a bundle."""
+
+
+def digest(folder: Path) -> str:
+    """Name a bundle by its content: the sha256 of its manifest, which holds the sha256 of every other file."""
+    return _sha256(folder / MANIFEST)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(
+            f"bundle file {path.name} cannot be read ({error.strerror}); the bundle is incomplete: copy it again or train again"
+        ) from error
+
+
+# -- saving ----------------------------------------------------------------------------------------------------------
+
+
+def save(
+    tagger: Tagger,
+    folder: Path,
+    *,
+    encoder_dir: Path | None = None,
+    estimators: Mapping[str, Any] | None = None,
+    about: Mapping[str, Any] | None = None,
+    check: tuple[list[list[str]], NDArray[np.float64]] | None = None,
+) -> str:
+    """Write a tagger to ``folder``, replacing what is there, and return the bundle's digest.
+
+    Parameters
+    ----------
+    encoder_dir
+        Graph folder of ``tagger.encoder``.
+    estimators
+        The scikit-learn object of each view, kept beside the arrays.
+    about
+        Facts that go into the manifest: taxonomy, dataset digest, scores.
+    check
+        Held-out articles and the probabilities that the tagger gave them in training.
+
+    Raises
+    ------
+    BundleError
+        If the saved tagger's probabilities differ from ``check`` by more than ``LARGEST_DIFFERENCE``; nothing is written.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".bundle-", dir=folder.parent))
+    try:
+        _write(tagger, work, encoder_dir, estimators or {}, about or {})
+        if check is not None:
+            _check_same(work, *check)
+        _replace(work, folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return digest(folder)
+
+
+def _write(
+    tagger: Tagger, work: Path, encoder_dir: Path | None, estimators: Mapping[str, Any], about: Mapping[str, Any]
+) -> None:
+    from safetensors.numpy import save_file
+
+    arrays = {"transitions/log_ratio": tagger.transitions.log_ratio}
+    for view in tagger.views:
+        arrays |= {f"{view.name}/{name}": np.ascontiguousarray(array) for name, array in view.head.arrays().items()}
+        if isinstance(view, TfidfView):
+            arrays[f"{view.name}/idf"] = view.tfidf.idf
+            terms = sorted(view.tfidf.vocabulary, key=lambda term: view.tfidf.vocabulary[term])
+            _write_json(work / "vocabulary" / f"{view.name}.json", terms)
+    save_file({name: np.atleast_1d(array) for name, array in arrays.items()}, work / HEADS_FILE)
+    if tagger.encoder is not None:
+        if encoder_dir is None:
+            raise BundleError(
+                "the tagger has an encoder but save() got no encoder_dir; give the encoder's graph folder"
+            )
+        shutil.copytree(encoder_dir, work / "encoder")
+    for name, estimator in estimators.items():
+        _write_estimator(work / "sklearn" / f"{name}.skops", estimator)
+    _write_json(work / MANIFEST, _manifest(tagger, work, about))
+
+
+def _manifest(tagger: Tagger, work: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    files = sorted(path for path in work.rglob("*") if path.is_file())
+    return {
+        "format": FORMAT,
+        "crosshead": __version__,
+        "name": tagger.name,
+        "version": tagger.version,
+        "section_types": list(tagger.section_types),
+        "views": [_describe(view) for view in tagger.views],
+        "encoder": tagger.encoder.fingerprint if tagger.encoder is not None else None,
+        "temperature": tagger.temperature,
+        "decoder_weight": tagger.transitions.weight,
+        "threshold": tagger.threshold,
+        "risk": tagger.risk,
+        "about": dict(about),
+        "files": {path.relative_to(work).as_posix(): _sha256(path) for path in files},
+    }
+
+
+def _describe(view: AnyView) -> dict[str, Any]:
+    described: dict[str, Any] = {"name": view.name, "kind": view.kind, "weight": view.weight, "head": view.head.kind}
+    if isinstance(view, TfidfView):
+        described["n_max"] = view.tfidf.n_max
+    return described
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        json.dumps(content, ensure_ascii=False, indent=None if isinstance(content, list) else 2), encoding="utf-8"
+    )
+
+
+def _write_estimator(path: Path, estimator: Any) -> None:
+    import skops.io
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    skops.io.dump(estimator, path)
+
+
+def _check_same(work: Path, articles: list[list[str]], expected: NDArray[np.float64]) -> None:
+    difference = float(np.abs(load(work).predict_proba(articles) - expected).max()) if len(expected) else 0.0
+    if not difference <= LARGEST_DIFFERENCE:
+        raise BundleError(
+            f"the saved tagger's probabilities differ by {difference:.2g} from those in training; at most {LARGEST_DIFFERENCE} "
+            "is allowed; nothing was saved. Use the same engine for training and saving: encoder.engine=auto"
+        )
+
+
+def _replace(work: Path, folder: Path) -> None:
+    """Put the finished bundle in place; a kill leaves the old one or the new one."""
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(prefix=".old-", dir=folder.parent))
+        os.replace(folder, old / "bundle")
+        os.replace(work, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.replace(work, folder)
+
+
+# -- loading ---------------------------------------------------------------------------------------------------------
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read and check the manifest; the files that it lists are not opened."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(
+            f"{str(folder)!r} is no saved tagger: it holds no {MANIFEST}; give the folder that `crosshead train` wrote"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{MANIFEST} of {folder.name!r} cannot be read ({error}); copy the bundle again") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+        raise BundleError(
+            f"bundle {folder.name!r} has format {found!r}; this crosshead ({__version__}) reads format {FORMAT}; "
+            "install the crosshead that wrote it, or train again"
+        )
+    return manifest
+
+
+def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Check the sha256 of every file that the manifest lists, and that nothing else lies in the folder."""
+    listed = manifest.get("files")
+    if not isinstance(listed, dict):
+        raise BundleError(f"{MANIFEST} of {folder.name!r} lists no files; copy the bundle again or train again")
+    for name, expected in listed.items():
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise BundleError(
+                f"{MANIFEST} of {folder.name!r} lists {name!r}, a path outside the bundle; do not use this bundle"
+            )
+        if _sha256(folder / path) != expected:
+            raise BundleError(
+                f"bundle file {name!r} does not have the sha256 that the manifest gives; it was changed or damaged: "
+                "copy the bundle again or train again, and do not use this one"
+            )
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    if extra := sorted(found - set(listed) - {MANIFEST}):
+        raise BundleError(
+            f"bundle {folder.name!r} holds files that its manifest does not list: {extra[:5]}; remove them"
+        )
+
+
+def load(folder: Path | str, *, engine: str = "auto", n_threads: int | None = None) -> Tagger:
+    """Load a saved tagger, checking every file first.
+
+    Raises
+    ------
+    BundleError
+        If a file is missing, changed or not listed, or the manifest names something that this crosshead does not know.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    verify(folder, manifest)
+    try:
+        return _build(folder, manifest, engine, n_threads)
+    except (KeyError, TypeError, ValueError, EncoderError) as error:
+        raise BundleError(
+            f"bundle {folder.name!r} does not hold together ({type(error).__name__}: {error}); train again"
+        ) from error
+
+
+def _build(folder: Path, manifest: Mapping[str, Any], engine: str, n_threads: int | None) -> Tagger:
+    from safetensors.numpy import load_file
+
+    arrays = load_file(folder / HEADS_FILE)
+    encoder = None
+    if manifest["encoder"] is not None:
+        from crosshead.encoders.graph import GraphEncoder
+
+        encoder = GraphEncoder(folder / "encoder", engine=engine, n_threads=n_threads, compiled_dir=compiled_dir())
+        if encoder.fingerprint != manifest["encoder"]:
+            raise BundleError(f"bundle {folder.name!r} was trained with another encoder than it holds; train again")
+    return Tagger(
+        section_types=tuple(manifest["section_types"]),
+        views=tuple(_build_view(folder, described, arrays) for described in manifest["views"]),
+        encoder=encoder,
+        temperature=float(manifest["temperature"]),
+        transitions=Transitions(arrays["transitions/log_ratio"], float(manifest["decoder_weight"])),
+        threshold=float(manifest["threshold"]),
+        risk=float(manifest["risk"]),
+        name=str(manifest["name"]),
+        version=str(manifest["version"]) or digest(folder)[:12],
+    )
+
+
+def _build_view(folder: Path, described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> AnyView:
+    name, kind, weight = str(described["name"]), described["kind"], float(described["weight"])
+    parts = {key.removeprefix(f"{name}/"): array for key, array in arrays.items() if key.startswith(f"{name}/")}
+    idf = parts.pop("idf", None)
+    if described["head"] not in HEADS:
+        raise ValueError(f"view {name!r} has head {described['head']!r}; allowed are {sorted(HEADS)}")
+    head: Head = HEADS[described["head"]](**{key: _scalar(key, array) for key, array in parts.items()})
+    if kind == "paragraph":
+        return ParagraphView(name, weight, head)
+    if kind == "sentence":
+        return SentenceView(name, weight, head)
+    if kind == "tfidf" and idf is not None:
+        terms = json.loads((folder / "vocabulary" / f"{PurePosixPath(name).name}.json").read_text(encoding="utf-8"))
+        vocabulary = {term: column for column, term in enumerate(terms)}
+        return TfidfView(name, weight, head, Tfidf(vocabulary, idf, int(described["n_max"])))  # type: ignore[arg-type]
+    raise ValueError(f"view {name!r} has kind {kind!r}; allowed are 'paragraph', 'sentence', 'tfidf'")
+
+
+def _scalar(name: str, array: NDArray[Any]) -> Any:
+    return array[0] if name.startswith("n_") else array
+
+
+def compiled_dir() -> Path | None:
+    """Folder where an engine keeps compiled graphs for a quick start; None where nothing can be written."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crosshead" / "compiled"
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return base if os.access(base, os.W_OK) else None
+
+
+def load_estimators(folder: Path) -> dict[str, Any]:
+    """Load the scikit-learn object of each view, building only types that skops or ``TRUSTED_TYPES`` trust.
+
+    Raises
+    ------
+    BundleError
+        If a file was changed or asks for a type that is not on the list.
+    """
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    verify(folder, read_manifest(folder))
+    estimators = {}
+    for path in sorted((folder / "sklearn").glob("*.skops")):
+        try:
+            estimators[path.stem] = skops.io.load(path, trusted=list(TRUSTED_TYPES))
+        except UntrustedTypesFoundException as error:
+            raise BundleError(
+                f"sklearn/{path.name} asks for types that crosshead does not build ({error}); do not use this bundle"
+            ) from error
+    return estimators

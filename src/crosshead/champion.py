@@ -1,0 +1,203 @@
+"""Which bundle tags by default: a pointer file that is read without MLflow.
+
+``models/champion.json`` names a folder ``models/<digest>`` that nothing writes to again, so training a new model
+never changes the tagger under somebody's hands. Promotion copies a bundle there (`keep`) and moves the pointer
+(`write`); `crosshead tag` and `crosshead serve` only `find` it.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crosshead.errors import BundleError
+
+MODELS_DIR = "models"
+POINTER = "champion.json"
+SCHEMA = 1
+N_DIGITS = 16
+"""Of the digest, in the name of a kept bundle's folder."""
+
+_KEPT = re.compile(rf"[0-9a-f]{{{N_DIGITS}}}")
+
+
+@dataclass(frozen=True)
+class ChampionPointer:
+    """The bundle that tags by default, and where it stands in the registry."""
+
+    bundle: Path
+    """Absolute; the folder is there."""
+    digest: str
+    """What ``bundle.digest`` gave when it was promoted."""
+    name: str
+    """Name of the registered model; empty if the bundle was never registered."""
+    version: int | None
+    """Version in the registry."""
+
+
+def find(root: Path) -> ChampionPointer | None:
+    """Return the champion of the project at ``root``, or None if there is none yet.
+
+    Raises
+    ------
+    BundleError
+        If the pointer cannot be read or names a folder that is gone.
+    """
+    path = root / MODELS_DIR / POINTER
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(_broken(path, str(error))) from error
+    try:
+        pointer = _parse(json.loads(text), root)
+    except (ValueError, TypeError, KeyError) as error:
+        raise BundleError(_broken(path, str(error) or type(error).__name__)) from error
+    if not pointer.bundle.is_dir():
+        raise BundleError(
+            f"the champion's bundle {pointer.bundle} is gone, but {path} names it; "
+            "put the folder back, or delete that file and run: crosshead train"
+        )
+    return pointer
+
+
+def write(root: Path, bundle: Path, digest: str, *, name: str = "", version: int | None = None) -> ChampionPointer:
+    """Point at a kept bundle, durably: after a crash the pointer is the old one or the new one, never half of it.
+
+    Raises
+    ------
+    BundleError
+        If ``bundle`` is no folder below ``root``, or the disk refuses.
+    """
+    home = root.resolve()
+    folder = bundle.resolve()
+    if not folder.is_dir() or not folder.is_relative_to(home):
+        raise BundleError(
+            f"bundle is {str(bundle)!r}; the champion must be a folder below the project root {home}; "
+            "copy it there with champion.keep first"
+        )
+    content = {
+        "schema": SCHEMA,
+        "bundle": folder.relative_to(home).as_posix(),
+        "bundle_digest": digest,
+        "registered_model": name,
+        "version": version,
+    }
+    try:
+        _write_durably(root / MODELS_DIR / POINTER, json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise BundleError(f"the champion's pointer cannot be written: {error}; make the folder writable") from error
+    return ChampionPointer(folder, digest, name, version)
+
+
+def keep(root: Path, bundle: Path, digest: str) -> Path:
+    """Copy a bundle to ``models/<digest>`` and return that folder; an equal copy that is there already is used.
+
+    The copy appears whole or not at all. A folder of that name with other content (a file was damaged) is replaced.
+
+    Raises
+    ------
+    BundleError
+        If the digest is no hexadecimal digest, or the disk refuses.
+    """
+    if not _KEPT.match(digest):
+        raise BundleError(f"bundle digest is {digest!r}; it must be a sha256 in hexadecimal digits")
+    models = root / MODELS_DIR
+    target = models / digest[:N_DIGITS]
+    try:
+        if _equal_folders(bundle, target):
+            os.utime(target)  # `prune` spares the folder kept last
+            return target
+        models.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=models, prefix=".keep-", ignore_cleanup_errors=True) as work:
+            new = Path(work) / "new"
+            shutil.copytree(bundle, new, copy_function=shutil.copyfile)
+            os.utime(new)
+            if target.exists():
+                target.rename(Path(work) / "old")
+            new.rename(target)
+    except OSError as error:
+        if _equal_folders(bundle, target):  # somebody else kept the same bundle in the meantime
+            return target
+        raise BundleError(f"the bundle {bundle} cannot be copied to {target}: {error}") from error
+    return target
+
+
+def prune(root: Path) -> list[Path]:
+    """Delete kept bundles except the champion's and the one kept last; return what was deleted.
+
+    Everything pruned is still in the MLflow registry.
+    """
+    kept = sorted(
+        (folder for folder in (root / MODELS_DIR).glob("*") if folder.is_dir() and _KEPT.fullmatch(folder.name)),
+        key=lambda folder: folder.stat().st_mtime_ns,
+    )
+    champion = find(root)
+    spared = {folder.resolve() for folder in kept[-1:]} | ({champion.bundle.resolve()} if champion else set())
+    old = [folder for folder in kept if folder.resolve() not in spared]
+    for folder in old:
+        shutil.rmtree(folder)
+    return old
+
+
+def _parse(content: Any, root: Path) -> ChampionPointer:
+    if not isinstance(content, dict):
+        raise TypeError(f"it holds a {type(content).__name__}, not an object")
+    if content.get("schema") != SCHEMA:
+        raise ValueError(f"its schema is {content.get('schema')!r}; this crosshead reads {SCHEMA}")
+    digest, name, version = content["bundle_digest"], content["registered_model"], content["version"]
+    folder = content["bundle"]
+    if not (isinstance(folder, str) and isinstance(digest, str) and isinstance(name, str)):
+        raise TypeError("bundle, bundle_digest and registered_model must be text")
+    if not (version is None or (isinstance(version, int) and not isinstance(version, bool))):
+        raise TypeError(f"version is {version!r}, not a number")
+    home = root.resolve()
+    bundle = (home / folder).resolve()
+    if not folder or bundle == home or not bundle.is_relative_to(home):
+        raise ValueError(f"bundle is {folder!r}, which is not below the project root")
+    return ChampionPointer(bundle, digest, name, version)
+
+
+def _broken(path: Path, why: str) -> str:
+    return f"the champion's pointer {path} cannot be used: {why}; delete that file and run: crosshead train"
+
+
+def _write_durably(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _equal_folders(left: Path, right: Path) -> bool:
+    files = [sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file()) for folder in (left, right)]
+    if not right.is_dir() or files[0] != files[1]:
+        return False
+    return all(filecmp.cmp(left / file, right / file, shallow=False) for file in files[0])

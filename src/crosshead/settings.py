@@ -1,0 +1,305 @@
+"""Configuration ends here: Hydra composes conf/, this module checks it and hands out typed, frozen objects.
+
+The only module that imports hydra and omegaconf.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from crosshead.errors import ConfigError
+from crosshead.taxonomy import Taxonomy
+from crosshead.views import ViewSpec
+
+CONFIG_NAME = "config"
+_ALLOWED_TARGETS = ("crosshead.", "sklearn.")
+RENAMED = {
+    "penalty": "l1_ratio (0 is L2, 1 is L1) together with C",
+    "multi_class": "nothing: scikit-learn is multinomial by itself",
+    "n_jobs": "nothing: crosshead sets the number of threads",
+    "probability": "nothing: crosshead calibrates by itself",
+}
+"""Arguments that scikit-learn 1.9 dropped or deprecated, and what to write instead."""
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class CorpusSettings(_Settings):
+    """Where the articles are and how they become a paragraph table."""
+
+    articles: list[str]
+    annotations: Path | None
+    contrast_sets: Path | None
+    labels: Literal["annotations", "headings", "both"]
+    test_share: float = Field(gt=0, lt=1)
+    duplicate_threshold: float = Field(gt=0, le=1)
+
+
+class EncoderSettings(_Settings):
+    """Which sentence-transformers model turns text into vectors."""
+
+    name: str
+    source: str | None
+    sha256: str | None
+    prompt: str
+    max_tokens: int | None = Field(default=None, ge=8)
+    engine: Literal["auto", "openvino", "onnxruntime"]
+
+
+class ViewSettings(_Settings):
+    """One look at a paragraph."""
+
+    kind: Literal["paragraph", "sentence", "tfidf"]
+    weight: float = Field(gt=0)
+    classifier: InstanceOf[ClassifierMixin] | None = None
+    n_max: int = Field(default=2, ge=1, le=4)
+    min_df: int = Field(default=2, ge=1)
+
+
+class CalibrationSettings(_Settings):
+    """How log-probabilities become probabilities, and when the tagger says "not sure"."""
+
+    method: Literal["temperature", "none"]
+    risk: float = Field(gt=0, lt=1)
+
+
+class DecoderSettings(_Settings):
+    """How much neighbouring paragraphs count."""
+
+    weight: float = Field(ge=0, le=1)
+
+
+class TrackingSettings(_Settings):
+    """Where runs are recorded."""
+
+    uri: str | None
+    experiment: str
+    registered_model: str
+    enabled: bool
+    log_model: bool
+
+
+class Settings(_Settings):
+    """Everything a stage needs to know."""
+
+    root: Path
+    seed: int = Field(ge=0)
+    folds: int = Field(ge=2)
+    on_unreadable: Literal["stop", "skip"]
+    cache_dir: Path
+    prepared_dir: Path
+    model_dir: Path
+    reports_dir: Path
+    taxonomy: InstanceOf[Taxonomy]
+    corpus: CorpusSettings
+    encoder: EncoderSettings
+    views: dict[str, ViewSettings] = Field(min_length=1)
+    classifier: InstanceOf[ClassifierMixin]
+    calibration: CalibrationSettings
+    decoder: DecoderSettings
+    tracking: TrackingSettings
+    resolved: dict[str, Any] = Field(repr=False)
+    """The composed configuration as plain values, for the record."""
+
+    def view_specs(self) -> list[ViewSpec]:
+        """Views as training takes them; without an encoder only those that look at words remain."""
+        wanted = {name: view for name, view in self.views.items() if self.encoder.source or view.kind == "tfidf"}
+        if not wanted:
+            wanted = {"tfidf": ViewSettings(kind="tfidf", weight=1.0)}
+        return [
+            ViewSpec(name, view.kind, view.classifier or self.classifier, view.weight, view.n_max, view.min_df)
+            for name, view in wanted.items()
+        ]
+
+
+def find_root(start: Path | None = None) -> Path:
+    """Find the project: the nearest folder, from ``start`` upwards, that holds conf/config.yaml.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    start = (start or Path(os.environ.get("CROSSHEAD_ROOT") or Path.cwd())).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "conf" / f"{CONFIG_NAME}.yaml").is_file():
+            return folder
+    raise ConfigError(
+        f"no crosshead project at {start.name!r} or above: no conf/{CONFIG_NAME}.yaml; "
+        "change to the project's folder, or set CROSSHEAD_ROOT to it"
+    )
+
+
+def compose(overrides: Sequence[str] = (), root: Path | None = None) -> dict[str, Any]:
+    """Compose conf/ with overrides and return plain values, interpolations resolved.
+
+    Raises
+    ------
+    ConfigError
+        If a key, a group or a value is not known; the message names the nearest spelling.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    root = find_root(root)
+    try:
+        with initialize_config_dir(config_dir=str(root / "conf"), version_base="1.3"):
+            cfg = hydra_compose(CONFIG_NAME, overrides=list(overrides))
+        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_explain(error, overrides, root)) from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _explain(error: Exception, overrides: Sequence[str], root: Path) -> str:
+    """Say which override is wrong and what is allowed, without Hydra's stack of reasons."""
+    reason = str(error).strip().splitlines()[0]
+    for override in overrides:
+        key = override.split("=", 1)[0].lstrip("+~")
+        group = root / "conf" / key.split("@", 1)[0]
+        value = override.split("=", 1)[1] if "=" in override else ""
+        if group.is_dir() and not (group / f"{value}.yaml").is_file():
+            allowed = sorted(path.stem for path in group.glob("*.yaml"))
+            return f"{key} is {value!r}; allowed are {', '.join(allowed)}{_nearest(value, allowed)}"
+        if key and f"'{key.split('.')[-1]}'" in reason:
+            known = sorted(_dotted(compose((), root))) if key not in reason.split("'")[-1] else []
+            return f"{key!r} is no configuration key{_nearest(key, known)}; see them all: crosshead config show"
+    return f"the configuration cannot be composed: {reason}"
+
+
+def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+    for name, value in tree.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{prefix}{name}.")
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def load_settings(overrides: Sequence[str] = (), root: Path | None = None) -> Settings:
+    """Compose, check and build the settings.
+
+    Raises
+    ------
+    ConfigError
+        Naming the dotted key, what it got, and the nearest spelling or what is allowed.
+    """
+    root = find_root(root)
+    plain = compose(overrides, root)
+    built = dict(plain)
+    built["root"], built["resolved"] = root, plain
+    for name in ("cache_dir", "prepared_dir", "model_dir", "reports_dir"):
+        built[name] = root / str(plain.get(name, ""))
+    built["taxonomy"] = Taxonomy.from_mapping(plain.get("taxonomy", {}))
+    built["classifier"] = build(plain.get("classifier", {}), "classifier")
+    built["views"] = {
+        name: {**view, "classifier": build(view["classifier"], f"views.{name}.classifier")}
+        if isinstance(view, Mapping) and view.get("classifier")
+        else view
+        for name, view in (plain.get("views") or {}).items()
+    }
+    try:
+        return Settings.model_validate(built)
+    except ValidationError as error:
+        raise ConfigError(_say(error)) from error
+
+
+def _say(error: ValidationError) -> str:
+    """One line a mistake: the dotted key, what it got, what is wrong, the nearest spelling."""
+    lines = []
+    for mistake in error.errors():
+        key = ".".join(str(part) for part in mistake["loc"])
+        if mistake["type"] == "extra_forbidden":
+            lines.append(f"{key!r} is no configuration key{_nearest(key, _known_keys(mistake['loc']))}")
+        elif mistake["type"] == "missing":
+            lines.append(f"{key!r} is missing; give it a value")
+        else:
+            lines.append(f"{key} is {mistake['input']!r}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}")
+    return "\n".join(lines)
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    model: Any = Settings
+    for part in location[:-1]:
+        annotation = (
+            model.model_fields[part].annotation if str(part) in getattr(model, "model_fields", {}) else ViewSettings
+        )
+        model = annotation if inspect.isclass(annotation) and issubclass(annotation, BaseModel) else ViewSettings
+    prefix = "".join(f"{part}." for part in location[:-1])
+    return [f"{prefix}{name}" for name in model.model_fields]
+
+
+def build(config: Any, key: str) -> BaseEstimator:
+    """Build the estimator that ``config`` names by ``_target_``, restricted to crosshead and scikit-learn.
+
+    Raises
+    ------
+    ConfigError
+        If the target is not allowed or not there, or an argument is not known to it.
+    """
+    if not isinstance(config, Mapping) or "_target_" not in config:
+        raise ConfigError(
+            f"{key} is {config!r}; give a mapping with _target_, such as sklearn.linear_model.LogisticRegression"
+        )
+    target = str(config["_target_"])
+    if not target.startswith(_ALLOWED_TARGETS):
+        raise ConfigError(f"{key}._target_ is {target!r}; allowed are names in {' and '.join(_ALLOWED_TARGETS)}")
+    module, _, name = target.rpartition(".")
+    try:
+        constructor = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{key}._target_ is {target!r}, which is not there ({error}); correct the name") from error
+    if not (inspect.isclass(constructor) and issubclass(constructor, ClassifierMixin)):
+        raise ConfigError(f"{key}._target_ is {target!r}, which is no classifier; give a scikit-learn classifier class")
+    arguments = {str(k): v for k, v in config.items() if k != "_target_"}
+    _check_arguments(constructor, arguments, key)
+    estimator: BaseEstimator = constructor(**arguments)
+    return estimator
+
+
+def _check_arguments(constructor: Any, arguments: Mapping[str, Any], key: str) -> None:
+    known = list(inspect.signature(constructor).parameters)
+    for name in arguments:
+        if name in RENAMED:
+            raise ConfigError(f"{key}.{name} is an old scikit-learn name; write {RENAMED[name]}")
+        if name not in known:
+            raise ConfigError(f"{key}.{name} is no argument of {constructor.__name__}{_nearest(name, known)}")
+
+
+def check_all(root: Path | None = None) -> dict[str, str | None]:
+    """Check the default and every group's every file; the problem of each, or None where there is none."""
+    root = find_root(root)
+    found: dict[str, str | None] = {}
+    for overrides in [[], *_every_choice(root)]:
+        try:
+            load_settings(overrides, root)
+            found[" ".join(overrides) or "default"] = None
+        except ConfigError as error:
+            found[" ".join(overrides) or "default"] = str(error)
+    return found
+
+
+def _every_choice(root: Path) -> list[list[str]]:
+    files = sorted(path for path in (root / "conf").rglob("*.yaml") if path.parent != root / "conf")
+    return [
+        [f"{'+' if path.parent.name == 'experiment' else ''}{path.parent.relative_to(root / 'conf')}={path.stem}"]
+        for path in files
+    ]

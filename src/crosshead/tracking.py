@@ -1,0 +1,390 @@
+"""Recording runs in MLflow.
+
+A stage opens a run, logs the items that its ``describe`` yields, and closes it; a later stage goes on with the same
+run by its id. A run that fails is FAILED, one that is interrupted or killed is KILLED, and what a lost server did not
+take waits on disk.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import crosshead
+from crosshead.errors import CrossheadError, TrackingError
+from crosshead.log_items import (
+    DatasetInput,
+    FileArtifact,
+    FolderArtifact,
+    LogItem,
+    Metric,
+    Param,
+    Tag,
+    TextArtifact,
+    param_text,
+    read_items,
+    write_items,
+)
+from crosshead.mlflow_store import LOCK_TIMEOUT_S, StorePlace, explained, load_mlflow, place, prepare, relocate
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+MAX_PARAMS, MAX_METRICS, MAX_TAGS = 100, 1000, 100
+"""MLflow's limits on one call."""
+MAX_DIGEST = 36
+"""Characters of a dataset's digest that MLflow keeps."""
+
+
+@dataclass(frozen=True)
+class GitState:
+    """The code that a run came from."""
+
+    commit: str
+    """Empty before the first commit."""
+    branch: str
+    dirty: bool
+    """True if anything differs from the commit, files that git does not know included."""
+
+
+def git_state(root: Path) -> GitState | None:
+    """Ask git about the working tree at ``root``; None where there is no git or no repository."""
+    environment = {k: v for k, v in os.environ.items() if k not in {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}}
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(root), "status", "--porcelain=v2", "--branch"],
+            env={**environment, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
+            capture_output=True,
+            timeout=20,
+            check=True,
+        ).stdout.decode(errors="replace")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    facts = dict(re.findall(r"^# branch\.(oid|head) (.*)$", answer, flags=re.MULTILINE))
+    dirty = any(not line.startswith("#") for line in answer.splitlines())
+    commit = facts.get("oid", "")
+    return GitState("" if commit == "(initial)" else commit, facts.get("head", ""), dirty)
+
+
+class Run:
+    """A run that is open."""
+
+    def __init__(self, tracking: Tracking, run_id: str, params: Mapping[str, str]) -> None:
+        self.tracking = tracking
+        self.run_id = run_id
+        self._params = dict(params)
+
+    def log(self, items: Iterable[LogItem]) -> None:
+        """Send items; a parameter that the run has already must have the same value.
+
+        Raises
+        ------
+        TrackingError
+            If a parameter would change, or MLflow does not take the items; they are then kept in
+            ``mlflow/unsent/<run_id>.json``, and `Tracking.send_unsent` sends them later.
+        """
+        items = list(items)
+        params = self._new_params(items)
+        try:
+            with explained(self.tracking.place, f"recording run {self.run_id}"):
+                self._send(items, params)
+        except TrackingError as error:
+            kept = self.tracking.unsent_path(self.run_id)
+            earlier = read_items(kept) if kept.exists() else []
+            write_items([*earlier, *items], kept)
+            raise TrackingError(f"{error}; the results are kept in {kept}") from error
+        self._params.update(params)
+
+    def _new_params(self, items: Sequence[LogItem]) -> dict[str, str]:
+        params: dict[str, str] = {}
+        for item in items:
+            if not isinstance(item, Param):
+                continue
+            value = param_text(item.value)
+            known = {**self._params, **params}.get(item.key, value)
+            if known != value:
+                raise TrackingError(
+                    f"run {self.run_id} has parameter {item.key} = {known!r} and cannot change it to {value!r}; "
+                    "start a new run for other settings"
+                )
+            if item.key not in self._params:
+                params[item.key] = value
+        return params
+
+    def _send(self, items: Sequence[LogItem], params: Mapping[str, str]) -> None:
+        from mlflow import entities
+
+        client, now = self.tracking.client, time.time_ns() // 1_000_000
+        metrics = [entities.Metric(i.key, float(i.value), now, i.step) for i in items if isinstance(i, Metric)]
+        tags = [entities.RunTag(i.key, i.value) for i in items if isinstance(i, Tag)]
+        log_batch = client.log_batch
+        for part in _parts([entities.Param(key, value) for key, value in params.items()], MAX_PARAMS):
+            log_batch(self.run_id, params=part)
+        for part in _parts(metrics, MAX_METRICS):
+            log_batch(self.run_id, metrics=part)
+        for part in _parts(tags, MAX_TAGS):
+            log_batch(self.run_id, tags=part)
+        inputs = [_dataset_input(item) for item in items if isinstance(item, DatasetInput)]
+        if inputs:
+            client.log_inputs(self.run_id, datasets=inputs)
+        for item in items:
+            match item:
+                case TextArtifact(path, text):
+                    client.log_text(self.run_id, text, path)
+                case FileArtifact(file, folder):
+                    client.log_artifact(self.run_id, str(file), folder or None)
+                case FolderArtifact(folder_path, path):
+                    client.log_artifacts(self.run_id, str(folder_path), path or None)
+
+
+class Tracking:
+    """One experiment in one store.
+
+    Nothing is read, written or imported before the first run is opened or `client` is used.
+    """
+
+    def __init__(self, place: StorePlace, experiment: str) -> None:
+        if not experiment.strip():
+            raise TrackingError(f"the experiment's name is {experiment!r}; give it at least one letter")
+        self.place = place
+        self.experiment = experiment
+
+    @classmethod
+    def at(cls, root: Path, experiment: str = "crosshead", uri: str | None = None) -> Tracking:
+        """Track the project at ``root``: in ``MLFLOW_TRACKING_URI``, else in ``uri``, else in the project's own store."""
+        return cls(place(root, uri), experiment)
+
+    @cached_property
+    def client(self) -> Any:
+        """MLflow's client on this store; makes the store if there is none."""
+        load_mlflow()
+        from mlflow.tracking import MlflowClient
+
+        prepare(self.place)
+        with explained(self.place, "opening the store"):
+            return MlflowClient(tracking_uri=self.place.uri, registry_uri=self.place.uri)
+
+    @cached_property
+    def experiment_id(self) -> str:
+        """The experiment's id; makes the experiment if there is none."""
+        with explained(self.place, f"opening experiment {self.experiment!r}"):
+            found = self._find_experiment() or self._create_experiment()
+            if found.lifecycle_stage == "deleted":
+                raise TrackingError(
+                    f"the experiment {self.experiment!r} was deleted in {self.place.shown}; restore it with "
+                    f"mlflow experiments restore --experiment-id {found.experiment_id}, or choose another name"
+                )
+            root = self.place.artifact_root
+            if root is not None and found.artifact_location != root.as_uri():
+                relocate(self.place, found.artifact_location)
+            return str(found.experiment_id)
+
+    @contextmanager
+    def run(
+        self, name: str, *, run_id: str | None = None, parent_run_id: str | None = None, tags: Iterable[Tag] = ()
+    ) -> Iterator[Run]:
+        """Open a run, or go on with the run ``run_id``, and close it: FINISHED, FAILED after an error, KILLED if interrupted.
+
+        Parameters
+        ----------
+        name : str
+            Shown in MLflow; ignored when going on with a run.
+        run_id : str, optional
+            An earlier run of the same store.
+        parent_run_id : str, optional
+            The run under which MLflow shows this one.
+        tags : iterable of Tag
+            Set when the run is opened, so that they are there even if nothing else is.
+
+        Raises
+        ------
+        TrackingError
+            If the store cannot be reached, or holds no run ``run_id``.
+        """
+        self.close_dead_runs()
+        run = self._resume(run_id) if run_id else self._start(name, parent_run_id, tags)
+        alive = self._lock(run.run_id)
+        alive.acquire(timeout=LOCK_TIMEOUT_S)
+        try:
+            yield run
+        except BaseException as error:
+            self._end_badly(run.run_id, error)
+            raise
+        else:
+            with explained(self.place, f"closing run {run.run_id}"):
+                self.client.set_terminated(run.run_id, "FINISHED")
+        finally:
+            alive.release()
+            Path(alive.lock_file).unlink(missing_ok=True)
+
+    def log_run(self, items: Iterable[LogItem], *, name: str, run_id: str | None = None) -> str:
+        """Record everything in one go and return the run's id."""
+        with self.run(name, run_id=run_id) as run:
+            run.log(items)
+        return run.run_id
+
+    def close_dead_runs(self) -> list[str]:
+        """Mark runs KILLED whose process ended without closing them (kill -9, power loss); return their ids.
+
+        An open run holds a lock that the operating system gives back whatever ends the process.
+        """
+        closed = []
+        for path in sorted((self.place.folder / "locks").glob("*.lock")):
+            lock = self._lock(path.stem)
+            if not _try_acquire(lock):
+                continue
+            try:
+                if self._close_dead(path.stem):
+                    closed.append(path.stem)
+                path.unlink(missing_ok=True)
+            finally:
+                lock.release()
+        return closed
+
+    def unsent_path(self, run_id: str) -> Path:
+        """Where results wait that the store did not take."""
+        return self.place.folder / "unsent" / f"{run_id}.json"
+
+    def send_unsent(self) -> list[str]:
+        """Send results that the store did not take when they were made; return the ids of their runs."""
+        sent = []
+        for path in sorted((self.place.folder / "unsent").glob("*.json")):
+            items = read_items(path)
+            path.unlink()  # `Run.log` writes it again if the store refuses again
+            self.log_run(items, name=path.stem, run_id=path.stem)
+            sent.append(path.stem)
+        return sent
+
+    def _find_experiment(self) -> Any:
+        return self.client.get_experiment_by_name(self.experiment)
+
+    def _create_experiment(self) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        root = self.place.artifact_root
+        try:
+            self.client.create_experiment(self.experiment, artifact_location=root.as_uri() if root else None)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process was faster
+                raise
+        return self._find_experiment()
+
+    def _start(self, name: str, parent_run_id: str | None, tags: Iterable[Tag]) -> Run:
+        all_tags = {
+            "mlflow.user": _user(),
+            "mlflow.source.name": "crosshead",
+            "mlflow.source.type": "LOCAL",
+            "crosshead.version": crosshead.__version__,
+            **({"mlflow.parentRunId": parent_run_id} if parent_run_id else {}),
+            **{tag.key: tag.value for tag in tags},
+        }
+        experiment_id = self.experiment_id
+        with explained(self.place, f"starting run {name!r}"):
+            run = self.client.create_run(experiment_id, run_name=name, tags=all_tags)
+        return Run(self, run.info.run_id, {})
+
+    def _resume(self, run_id: str) -> Run:
+        with explained(self.place, f"opening run {run_id}"):
+            run = self._find_run(run_id)
+            if run is None:
+                raise TrackingError(
+                    f"there is no run {run_id!r} in {self.place.shown}; train again to record a new one"
+                )
+            self.client.update_run(run_id, status="RUNNING")
+        return Run(self, run_id, run.data.params)
+
+    def _find_run(self, run_id: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                return None
+            raise
+
+    def _end_badly(self, run_id: str, error: BaseException) -> None:
+        """Close a run after an error; that the store is lost too must not hide the error."""
+        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        # Other errors may quote the user's texts, so only their class is recorded.
+        why = str(error) if isinstance(error, CrossheadError) else type(error).__name__
+        try:
+            with explained(self.place, f"closing run {run_id}"):
+                self.client.set_tag(run_id, "crosshead.ended_by", why[:500])
+                self.client.set_terminated(run_id, status)
+        except TrackingError as second:
+            error.add_note(f"the run {run_id} could not be marked {status}: {second}")
+
+    def _close_dead(self, run_id: str) -> bool:
+        with explained(self.place, "closing runs that were killed"):
+            run = self._find_run(run_id)
+            if run is None or run.info.status != "RUNNING":
+                return False
+            self.client.set_tag(run_id, "crosshead.ended_by", "its process ended without closing the run")
+            self.client.set_terminated(run_id, "KILLED")
+        return True
+
+    def _lock(self, run_id: str) -> BaseFileLock:
+        from filelock import FileLock
+
+        path = self.place.folder / "locks" / f"{run_id}.lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrackingError(f"the folder {path.parent} cannot be made: {error}; make it writable") from error
+        return FileLock(path)
+
+
+def lineage(state: GitState | None, config_digest: str, config_yaml: str) -> Iterator[LogItem]:
+    """Say which code and which configuration a run came from."""
+    if state is not None:
+        yield Tag("mlflow.source.git.commit", state.commit)
+        yield Tag("mlflow.source.git.branch", state.branch)
+        yield Tag("crosshead.git_dirty", str(state.dirty).lower())
+    yield Tag("crosshead.config_digest", config_digest)
+    yield TextArtifact("config.yaml", config_yaml)
+
+
+def _dataset_input(item: DatasetInput) -> Any:
+    import json
+
+    from mlflow import entities
+
+    dataset = entities.Dataset(
+        name=item.name,
+        digest=item.digest[:MAX_DIGEST],
+        source_type="local",
+        source=json.dumps({"path": item.source}),
+        profile=json.dumps({"num_rows": item.n_rows, "sha256": item.digest}),
+    )
+    return entities.DatasetInput(dataset, [entities.InputTag("mlflow.data.context", item.context)])
+
+
+def _parts(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (rows[start : start + size] for start in range(0, len(rows), size))
+
+
+def _try_acquire(lock: BaseFileLock) -> bool:
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    return True
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container without a user database
+        return "unknown"

@@ -1,0 +1,162 @@
+"""Train a tagger: views fitted fold by fold, blended, calibrated, and fitted again on everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crosshead.calibration import apply_temperature, fit_temperature
+from crosshead.decoding import Transitions
+from crosshead.errors import DataError
+from crosshead.evaluation import abstention_threshold
+from crosshead.heads import Floats, log_softmax
+from crosshead.tagger import Encoder, Inputs, Tagger, read_inputs
+from crosshead.views import FittedView, ViewSpec, features, fit, log_proba, uses_encoder
+
+Folds = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
+
+
+@dataclass(frozen=True)
+class Paragraphs:
+    """Labelled paragraphs, rows of one article together and in order."""
+
+    texts: list[str]
+    y: NDArray[np.int64]
+    """Section types encoded in taxonomy order."""
+    lengths: list[int]
+    """Paragraphs of each article in order; a paragraph without an article counts as an article of one."""
+    article_ids: list[str]
+    """The article, or contrast set, of each paragraph: what is resampled together."""
+
+    def __post_init__(self) -> None:
+        """Refuse parts that do not fit together."""
+        if not len(self.texts) == len(self.y) == sum(self.lengths):
+            raise DataError(
+                f"{len(self.texts)} texts, {len(self.y)} section types and articles of {sum(self.lengths)} paragraphs "
+                "do not fit together; read the paragraph table again: crosshead prepare"
+            )
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A trained tagger with everything that was measured on the way."""
+
+    tagger: Tagger
+    out_of_fold: Floats
+    """Calibrated, decoded probabilities of every training paragraph by models that never saw its article."""
+    view_out_of_fold: Mapping[str, Floats]
+    """The same for each view on its own, neither calibrated nor decoded."""
+    estimators: Mapping[str, Any]
+    """The fitted scikit-learn object of each view."""
+    n_truncated: NDArray[np.int64]
+    """Tokens of each training paragraph beyond the encoder's window."""
+
+
+def train(
+    paragraphs: Paragraphs,
+    *,
+    section_types: tuple[str, ...],
+    views: Sequence[ViewSpec],
+    encoder: Encoder | None,
+    folds: Folds,
+    decoder_weight: float,
+    calibrate: bool,
+    risk: float,
+    report: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> TrainResult:
+    """Fit all views on every fold and on everything, and calibrate the blend on out-of-fold rows.
+
+    Parameters
+    ----------
+    folds
+        (training rows, test rows) pairs that keep articles whole; the test rows cover every row once.
+    decoder_weight
+        How much neighbouring paragraphs count; 0 leaves each on its own.
+    risk
+        Share of mistakes among paragraphs that are not abstained which the threshold is chosen for.
+    """
+    inputs = read_inputs(
+        paragraphs.texts,
+        encoder if uses_encoder(views) else None,
+        with_sentences=any(v.kind == "sentence" for v in views),
+    )
+    out_of_fold, final = _cross_fit(inputs, paragraphs.y, views, folds, len(section_types), report)
+    temperature, transitions, proba = _calibrate(
+        out_of_fold, views, paragraphs, len(section_types), decoder_weight, calibrate
+    )
+    tagger = Tagger(
+        section_types=section_types,
+        views=tuple(fitted.view for fitted in final.values()),
+        encoder=encoder if uses_encoder(views) else None,
+        temperature=temperature,
+        transitions=transitions,
+        threshold=abstention_threshold(paragraphs.y, proba, risk=risk, article_ids=paragraphs.article_ids),
+        risk=risk,
+    )
+    return TrainResult(
+        tagger=tagger,
+        out_of_fold=proba,
+        view_out_of_fold={name: np.exp(rows) for name, rows in out_of_fold.items()},
+        estimators={name: fitted.estimator for name, fitted in final.items()},
+        n_truncated=inputs.n_truncated,
+    )
+
+
+def _cross_fit(
+    inputs: Inputs,
+    y: NDArray[np.int64],
+    views: Sequence[ViewSpec],
+    folds: Folds,
+    n_types: int,
+    report: Callable[[str, int, int], None],
+) -> tuple[dict[str, Floats], dict[str, FittedView]]:
+    """Log-probabilities of every row by models that never saw it, and the views fitted on all rows."""
+    everything = np.arange(len(y))
+    feats = {spec.name: features(spec, inputs) for spec in views}
+    out_of_fold = {spec.name: np.zeros((len(y), n_types)) for spec in views}
+    final: dict[str, FittedView] = {}
+    jobs = [(spec, fold) for spec in views for fold in (None, *range(len(folds)))]
+
+    def run(job: tuple[ViewSpec, int | None]) -> None:
+        spec, fold = job
+        if fold is None:
+            final[spec.name] = fit(feats[spec.name], y, everything, n_types)
+            return
+        train_rows, test_rows = folds[fold]
+        fitted = fit(feats[spec.name], y, train_rows, n_types)
+        out_of_fold[spec.name][test_rows] = log_proba(fitted, feats[spec.name], test_rows)
+
+    # Threads: the solvers spend their time in BLAS and sparse products, which release the interpreter.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for done, _ in enumerate(pool.map(run, jobs), start=1):
+            report("fitting", done, len(jobs))
+    return out_of_fold, {spec.name: final[spec.name] for spec in views}
+
+
+def _calibrate(
+    out_of_fold: Mapping[str, Floats],
+    views: Sequence[ViewSpec],
+    paragraphs: Paragraphs,
+    n_types: int,
+    decoder_weight: float,
+    calibrate: bool,
+) -> tuple[float, Transitions, Floats]:
+    total = sum(spec.weight for spec in views)
+    blended = log_softmax(np.sum([spec.weight / total * out_of_fold[spec.name] for spec in views], axis=0))
+    temperature = fit_temperature(blended, paragraphs.y) if calibrate else 1.0
+    ends = np.cumsum([0, *paragraphs.lengths])
+    articles = [slice(ends[i], ends[i + 1]) for i in range(len(paragraphs.lengths))]
+    transitions = Transitions.fit([paragraphs.y[article] for article in articles], n_types, decoder_weight)
+    single = apply_temperature(blended, temperature)
+    decoded = np.exp(np.concatenate([transitions.decode(single[article]) for article in articles]))
+    return temperature, transitions, decoded
+
+
+def rename(tagger: Tagger, *, name: str, version: str) -> Tagger:
+    """Return the tagger under another name and version."""
+    return replace(tagger, name=name, version=version)

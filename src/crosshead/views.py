@@ -1,0 +1,204 @@
+"""Fit views: scikit-learn classifiers on what each view sees, turned into plain arrays at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin, clone
+from sklearn.dummy import DummyClassifier
+from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+
+from crosshead.calibration import fit_temperature
+from crosshead.errors import ConfigError
+from crosshead.heads import ConstantHead, Floats, Head, LinearHead, NeighboursHead, log_softmax
+from crosshead.tagger import AnyView, Inputs, ParagraphView, SentenceView, TfidfView, average_by_owner
+from crosshead.tfidf import Tfidf, terms
+
+Kind = Literal["paragraph", "sentence", "tfidf"]
+_IMPOSSIBLE = -30.0
+"""Logit of a section type that the classifier never saw."""
+
+
+@dataclass(frozen=True)
+class ViewSpec:
+    """One view as the configuration asks for it."""
+
+    name: str
+    kind: Kind
+    classifier: ClassifierMixin
+    weight: float = 1.0
+    n_max: int = 2
+    min_df: int = 2
+
+
+@dataclass
+class Features:
+    """What one view sees of a set of paragraphs; rows of ``X`` belong to ``owner``'s paragraph."""
+
+    spec: ViewSpec
+    X: Any
+    owner: NDArray[np.int64]
+    n_paragraphs: int
+    terms: list[str] = field(default_factory=list)
+
+    def rows_of(self, paragraphs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of ``X`` that belong to these paragraphs."""
+        wanted = np.zeros(self.n_paragraphs, dtype=bool)
+        wanted[paragraphs] = True
+        return np.flatnonzero(wanted[self.owner])
+
+
+@dataclass(frozen=True)
+class FittedView:
+    """A view ready to tag, with the scikit-learn object that it came from."""
+
+    view: AnyView
+    estimator: ClassifierMixin
+
+
+def features(spec: ViewSpec, inputs: Inputs) -> Features:
+    """Build what a view sees, once for all folds."""
+    n = len(inputs.texts)
+    if spec.kind == "paragraph":
+        return Features(spec, inputs.vectors, np.arange(n), n)
+    if spec.kind == "sentence":
+        assert inputs.sentence_owner is not None
+        return Features(spec, inputs.sentence_vectors, inputs.sentence_owner, n)
+    counter = CountVectorizer(analyzer=lambda text: terms(text, spec.n_max))
+    counts = counter.fit_transform(inputs.texts).astype(np.float64)
+    return Features(spec, sp.csr_matrix(counts), np.arange(n), n, list(counter.get_feature_names_out()))
+
+
+def fit(feats: Features, y: NDArray[np.int64], paragraphs: NDArray[np.int64], n_section_types: int) -> FittedView:
+    """Fit one view on these paragraphs; ``y`` holds the section type of every paragraph, encoded in taxonomy order."""
+    rows = feats.rows_of(paragraphs)
+    targets = y[feats.owner[rows]]
+    spec = feats.spec
+    estimator = clone(spec.classifier)
+    if spec.kind != "tfidf":
+        X = feats.X[rows]
+        estimator.fit(X, targets)
+        head = to_head(estimator, X, n_section_types)
+        kind = ParagraphView if spec.kind == "paragraph" else SentenceView
+        return FittedView(kind(spec.name, spec.weight, head), estimator)
+    columns, transformer = _fit_tfidf(feats.X[rows], spec.min_df)
+    X = transformer.transform(feats.X[rows][:, columns])
+    estimator.fit(X, targets)
+    linear = to_head(estimator, X, n_section_types)
+    if not isinstance(linear, LinearHead | ConstantHead):
+        raise ConfigError(
+            f"view {spec.name!r} got classifier {type(estimator).__name__}; allowed on TF-IDF terms are linear classifiers "
+            f"(logreg, linear_svm) and majority; set views.{spec.name}.classifier, or views=embedding"
+        )
+    vocabulary = {feats.terms[column]: i for i, column in enumerate(columns)}
+    tfidf = Tfidf(vocabulary, transformer.idf_.astype(np.float32), spec.n_max)
+    return FittedView(TfidfView(spec.name, spec.weight, linear, tfidf), estimator)
+
+
+def _fit_tfidf(counts: Any, min_df: int) -> tuple[NDArray[np.int64], TfidfTransformer]:
+    """Keep terms of at least ``min_df`` paragraphs of these rows, as TfidfVectorizer fitted on them alone would."""
+    document_frequency = np.bincount(counts.indices, minlength=counts.shape[1])
+    columns = np.flatnonzero(document_frequency >= min_df)
+    if not len(columns):
+        raise ConfigError(
+            f"no term stands in {min_df} training paragraphs; lower the view's min_df or bring more articles"
+        )
+    return columns, TfidfTransformer(sublinear_tf=True).fit(counts[:, columns])
+
+
+def log_proba(fitted: FittedView, feats: Features, paragraphs: NDArray[np.int64]) -> Floats:
+    """Log-probabilities of paragraphs whose features are at hand; equal to ``fitted.view.log_proba``."""
+    rows = feats.rows_of(paragraphs)
+    view = fitted.view
+    if isinstance(view, TfidfView):
+        if isinstance(view.head, ConstantHead):
+            return view.head.log_proba(np.empty((len(rows), 0)))
+        index = {term: i for i, term in enumerate(feats.terms)}
+        columns = np.array([index[term] for term in view.tfidf.vocabulary])
+        X = _weigh(feats.X[rows][:, columns], view.tfidf.idf)
+        return view.head.from_scores(X @ view.head.coef.T.astype(np.float64))
+    raw = view.head.log_proba(feats.X[rows])
+    if isinstance(view, ParagraphView):
+        return raw
+    position = np.full(feats.n_paragraphs, -1)
+    position[paragraphs] = np.arange(len(paragraphs))
+    return average_by_owner(raw, position[feats.owner[rows]], len(paragraphs))
+
+
+def _weigh(counts: Any, idf: NDArray[np.float32]) -> Any:
+    weighted = counts.copy()
+    weighted.data = (1.0 + np.log(weighted.data)) * idf[weighted.indices]
+    norms = np.sqrt(weighted.multiply(weighted).sum(axis=1)).A1 if hasattr(weighted, "A1") else None
+    norms = np.asarray(np.sqrt(weighted.multiply(weighted).sum(axis=1))).ravel() if norms is None else norms
+    return sp.diags(1.0 / np.where(norms > 0, norms, 1.0)) @ weighted
+
+
+def to_head(estimator: ClassifierMixin, X: Any, n_section_types: int) -> Head:
+    """Write a fitted scikit-learn classifier as plain arrays.
+
+    ``estimator.classes_`` may lack section types; they get a probability near zero.
+
+    Raises
+    ------
+    ConfigError
+        If the classifier is of a kind that no head can stand for.
+    """
+    classes = np.asarray(estimator.classes_)
+    if isinstance(estimator, DummyClassifier):
+        prior = np.full(n_section_types, 1e-3)
+        prior[classes] += estimator.class_prior_
+        return ConstantHead(np.log(prior / prior.sum()))
+    if isinstance(estimator, KNeighborsClassifier):
+        return _neighbours(estimator, n_section_types)
+    if not hasattr(estimator, "coef_"):
+        raise ConfigError(
+            f"classifier {type(estimator).__name__} cannot be saved for tagging; allowed are linear classifiers with coef_ "
+            "(LogisticRegression, LinearSVC, SGDClassifier, RidgeClassifier, LinearDiscriminantAnalysis), "
+            "KNeighborsClassifier and DummyClassifier"
+        )
+    coef, intercept = np.asarray(estimator.coef_), np.asarray(estimator.intercept_)
+    if len(classes) == 2 and len(coef) == 1:
+        coef, intercept = np.vstack([0 * coef, coef]), np.array([0.0, float(intercept[0])])
+    if not isinstance(estimator, LogisticRegression):
+        scale = _margin_scale(estimator, X, coef, intercept, classes)
+        coef, intercept = coef * scale, intercept * scale
+    full_coef = np.zeros((n_section_types, coef.shape[1]), dtype=np.float32)
+    full_intercept = np.full(n_section_types, _IMPOSSIBLE, dtype=np.float32)
+    full_coef[classes], full_intercept[classes] = coef, intercept
+    return LinearHead(full_coef, full_intercept)
+
+
+def _margin_scale(
+    estimator: ClassifierMixin, X: Any, coef: NDArray[Any], intercept: NDArray[Any], classes: NDArray[Any]
+) -> float:
+    """Bring margins to the scale of log-probabilities, by their own predictions; calibration does the rest."""
+    margins = np.asarray(X @ coef.T) + intercept
+    targets = np.searchsorted(classes, estimator.predict(X))
+    return 1.0 / max(fit_temperature(log_softmax(margins), targets), 0.25)
+
+
+def _neighbours(estimator: KNeighborsClassifier, n_section_types: int) -> NeighboursHead:
+    if estimator.weights != "uniform" or estimator.effective_metric_ not in ("euclidean", "cosine"):
+        raise ConfigError(
+            f"KNeighborsClassifier got weights={estimator.weights!r}, metric={estimator.effective_metric_!r}; allowed are "
+            "weights='uniform' with metric 'cosine' or 'euclidean' (vectors have unit length)"
+        )
+    labels = np.asarray(estimator.classes_)[np.asarray(estimator._y)]
+    return NeighboursHead(
+        np.asarray(estimator._fit_X, dtype=np.float32),
+        labels.astype(np.int32),
+        np.int32(min(estimator.n_neighbors, len(labels))),
+        np.int32(n_section_types),
+    )
+
+
+def uses_encoder(specs: Sequence[ViewSpec]) -> bool:
+    """Whether any view looks at vectors."""
+    return any(spec.kind != "tfidf" for spec in specs)
