@@ -126,7 +126,8 @@ def read_items(path: Path) -> list[LogItem]:
         return [_item(row) for row in rows]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise TrackingError(
-            f"{path} does not hold unsent results of a run ({error or type(error).__name__}); delete it if nobody needs it"
+            f"{path} does not hold unsent results of a run ({error or type(error).__name__}); "
+            "delete it if nobody needs it"
         ) from error
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from crosshead.errors import MissingExtraError, TrackingError
@@ -52,7 +52,7 @@ _PLACES = (
 
 
 @functools.cache
-def load_mlflow() -> ModuleType:
+def load_mlflow() -> Any:
     """Import MLflow, with telemetry off and without its noise; whoever set one of these variables before keeps it.
 
     Raises
@@ -139,7 +139,8 @@ def prepare(store: StorePlace) -> None:
             new.replace(database)
     except Timeout as error:
         raise TrackingError(
-            f"another process has been making {database} for {LOCK_TIMEOUT_S:.0f} s; wait for it or end it, then try again"
+            f"another process has been making {database} for {LOCK_TIMEOUT_S:.0f} s; "
+            "wait for it or end it, then try again"
         ) from error
     except OSError as error:
         raise TrackingError(
@@ -159,14 +160,14 @@ def relocate(store: StorePlace, old_uri: str) -> bool:
     new_uri = root.as_uri()
     from filelock import FileLock
 
-    with FileLock(database.with_name(f".{database.name}.lock"), timeout=LOCK_TIMEOUT_S):
-        with closing(sqlite3.connect(database, timeout=LOCK_TIMEOUT_S)) as connection, connection:
-            for table, column in _PLACES:
-                connection.execute(
-                    f"UPDATE {table} SET {column} = :new || substr({column}, length(:old) + 1) "  # names from our table
-                    f"WHERE {column} = :old OR substr({column}, 1, length(:old) + 1) = :old || '/'",
-                    {"old": old_uri, "new": new_uri},
-                )
+    lock = FileLock(database.with_name(f".{database.name}.lock"), timeout=LOCK_TIMEOUT_S)
+    with lock, closing(sqlite3.connect(database, timeout=LOCK_TIMEOUT_S)) as connection, connection:
+        for table, column in _PLACES:
+            connection.execute(
+                f"UPDATE {table} SET {column} = :new || substr({column}, length(:old) + 1) "
+                f"WHERE {column} = :old OR substr({column}, 1, length(:old) + 1) = :old || '/'",
+                {"old": old_uri, "new": new_uri},
+            )
     return True
 
 
@@ -178,8 +179,8 @@ def leftover_file_stores(*folders: Path) -> list[str]:
         if experiments:
             target = folder / "mlflow" / "old-runs.db"
             found.append(
-                f"{folder / 'mlruns'} holds {len(experiments)} experiments in MLflow's old file format, which MLflow no "
-                f"longer opens and crosshead does not read; to keep them: mkdir -p {target.parent} && "
+                f"{folder / 'mlruns'} holds {len(experiments)} experiments in MLflow's old file format, which MLflow "
+                f"no longer opens and crosshead does not read; to keep them: mkdir -p {target.parent} && "
                 f"mlflow migrate-filestore --source {folder} --target sqlite:///{target.as_posix()}"
             )
     return found
@@ -210,8 +211,8 @@ def explain(store: StorePlace, doing: str, error: Exception) -> str:
     text = redact(str(error))
     if "maintenance mode" in text:
         return (
-            f"the MLflow store {store.shown} is in the old file format, which MLflow no longer opens; unset {URI_VARIABLE}, "
-            "and to keep its runs: mlflow migrate-filestore --source FOLDER --target sqlite:///NEW.db"
+            f"the MLflow store {store.shown} is in the old file format, which MLflow no longer opens; "
+            f"unset {URI_VARIABLE}, and to keep its runs: mlflow migrate-filestore --source FOLDER --target sqlite:///NEW.db"
         )
     if "out-of-date database schema" in text:
         return (

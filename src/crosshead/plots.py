@@ -7,6 +7,7 @@ has a marker of its own, so nothing rests on colour alone. The report swaps the 
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -49,6 +50,7 @@ STYLE: dict[str, Any] = {
     "ytick.labelcolor": INK,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
+    "text.parse_math": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "crosshead",
     "path.simplify_threshold": 0.2,
@@ -185,9 +187,9 @@ def plot_risk_coverage(
             )
         if threshold is not None:
             share, wrong = curve.at(threshold)
-            label = f"in use: answers {share:.0%}, of these {wrong:.1%} wrong"
+            label = f"in use: answers {share:.0%}, of these {wrong:.1%} wrong" if share else "in use: answers nothing"
             axes.plot([share], [wrong], marker="D", color=SERIES[1], markersize=8, linestyle="none", label=label)
-            told += f"; at the threshold in use, {share:.0%} are answered and {wrong:.1%} of these are wrong"
+            told += f"; at the threshold in use, {share:.1%} are answered and {wrong:.1%} of these are wrong"
         if risk is not None or threshold is not None:
             figure.legend(loc="outside upper left", ncols=2, handletextpad=0.4, fontsize=9.5)
         axes.set(xlim=(0, 1.01), ylim=(0, top))
@@ -237,8 +239,8 @@ def _dots(axes: Any, intervals: Sequence[Interval | None], offset: float, i: int
         if interval.low is not None and interval.high is not None:
             axes.plot([interval.low, interval.high], [row + offset] * 2, color=colour, linewidth=2.6 if i == 0 else 1.6)
         axes.plot(
-            [interval.value], [row + offset], color=colour, marker=MARKERS[i % len(MARKERS)], linestyle="none", clip_on=False,
-            markersize=7 if i == 0 else 5.5, label=label,
+            [interval.value], [row + offset], color=colour, marker=MARKERS[i % len(MARKERS)],
+            markersize=7 if i == 0 else 5.5, linestyle="none", clip_on=False, label=label,
         )  # fmt: skip
         label = "_nolegend_"
 
@@ -282,11 +284,14 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
 def _finish(figure: Figure, alt: str, format: Format) -> Plot:
     """Save without date or version, so that equal figures are equal bytes."""
     buffer = BytesIO()
-    figure.savefig(
-        buffer,
-        format=format,
-        dpi=160,
-        facecolor="none" if format == "svg" else "#ffffff",
-        metadata={"Date": None, "Creator": None} if format == "svg" else {"Software": None},
-    )
+    with warnings.catch_warnings():
+        # An SVG holds text as text: the browser has the letters that the font measured with here may lack.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        figure.savefig(
+            buffer,
+            format=format,
+            dpi=160,
+            facecolor="none" if format == "svg" else "#ffffff",
+            metadata={"Date": None, "Creator": None} if format == "svg" else {"Software": None},
+        )
     return Plot(buffer.getvalue(), format, alt)

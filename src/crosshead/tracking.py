@@ -8,13 +8,10 @@ take waits on disk.
 from __future__ import annotations
 
 import getpass
-import os
-import re
-import subprocess
+import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,36 +40,8 @@ MAX_PARAMS, MAX_METRICS, MAX_TAGS = 100, 1000, 100
 """MLflow's limits on one call."""
 MAX_DIGEST = 36
 """Characters of a dataset's digest that MLflow keeps."""
-
-
-@dataclass(frozen=True)
-class GitState:
-    """The code that a run came from."""
-
-    commit: str
-    """Empty before the first commit."""
-    branch: str
-    dirty: bool
-    """True if anything differs from the commit, files that git does not know included."""
-
-
-def git_state(root: Path) -> GitState | None:
-    """Ask git about the working tree at ``root``; None where there is no git or no repository."""
-    environment = {k: v for k, v in os.environ.items() if k not in {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}}
-    try:
-        answer = subprocess.run(
-            ["git", "-C", str(root), "status", "--porcelain=v2", "--branch"],
-            env={**environment, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
-            capture_output=True,
-            timeout=20,
-            check=True,
-        ).stdout.decode(errors="replace")
-    except (OSError, subprocess.SubprocessError):
-        return None
-    facts = dict(re.findall(r"^# branch\.(oid|head) (.*)$", answer, flags=re.MULTILINE))
-    dirty = any(not line.startswith("#") for line in answer.splitlines())
-    commit = facts.get("oid", "")
-    return GitState("" if commit == "(initial)" else commit, facts.get("head", ""), dirty)
+ENDED_BY = "crosshead.ended_by"
+"""Tag that says why a run is FAILED or KILLED."""
 
 
 class Run:
@@ -160,7 +129,7 @@ class Tracking:
 
     @classmethod
     def at(cls, root: Path, experiment: str = "crosshead", uri: str | None = None) -> Tracking:
-        """Track the project at ``root``: in ``MLFLOW_TRACKING_URI``, else in ``uri``, else in the project's own store."""
+        """Track the project at ``root``: in ``MLFLOW_TRACKING_URI``, else ``uri``, else the project's own store."""
         return cls(place(root, uri), experiment)
 
     @cached_property
@@ -192,7 +161,9 @@ class Tracking:
     def run(
         self, name: str, *, run_id: str | None = None, parent_run_id: str | None = None, tags: Iterable[Tag] = ()
     ) -> Iterator[Run]:
-        """Open a run, or go on with the run ``run_id``, and close it: FINISHED, FAILED after an error, KILLED if interrupted.
+        """Open a run, or go on with the run ``run_id``, and close it.
+
+        It ends as FINISHED, as FAILED after an error, as KILLED after an interruption.
 
         Parameters
         ----------
@@ -214,17 +185,20 @@ class Tracking:
         run = self._resume(run_id) if run_id else self._start(name, parent_run_id, tags)
         alive = self._lock(run.run_id)
         alive.acquire(timeout=LOCK_TIMEOUT_S)
+        closed = False
         try:
             yield run
         except BaseException as error:
-            self._end_badly(run.run_id, error)
+            closed = self._end_badly(run.run_id, error)
             raise
         else:
             with explained(self.place, f"closing run {run.run_id}"):
                 self.client.set_terminated(run.run_id, "FINISHED")
+            closed = True
         finally:
             alive.release()
-            Path(alive.lock_file).unlink(missing_ok=True)
+            if closed:  # else `close_dead_runs` closes it when the store is back
+                Path(alive.lock_file).unlink(missing_ok=True)
 
     def log_run(self, items: Iterable[LogItem], *, name: str, run_id: str | None = None) -> str:
         """Record everything in one go and return the run's id."""
@@ -300,6 +274,8 @@ class Tracking:
                     f"there is no run {run_id!r} in {self.place.shown}; train again to record a new one"
                 )
             self.client.update_run(run_id, status="RUNNING")
+            if ENDED_BY in run.data.tags:
+                self.client.delete_tag(run_id, ENDED_BY)
         return Run(self, run_id, run.data.params)
 
     def _find_run(self, run_id: str) -> Any:
@@ -312,24 +288,26 @@ class Tracking:
                 return None
             raise
 
-    def _end_badly(self, run_id: str, error: BaseException) -> None:
-        """Close a run after an error; that the store is lost too must not hide the error."""
+    def _end_badly(self, run_id: str, error: BaseException) -> bool:
+        """Close a run after an error and say if that went well; a lost store must not hide the error."""
         status = "FAILED" if isinstance(error, Exception) else "KILLED"
         # Other errors may quote the user's texts, so only their class is recorded.
         why = str(error) if isinstance(error, CrossheadError) else type(error).__name__
         try:
             with explained(self.place, f"closing run {run_id}"):
-                self.client.set_tag(run_id, "crosshead.ended_by", why[:500])
+                self.client.set_tag(run_id, ENDED_BY, why[:500])
                 self.client.set_terminated(run_id, status)
         except TrackingError as second:
             error.add_note(f"the run {run_id} could not be marked {status}: {second}")
+            return False
+        return True
 
     def _close_dead(self, run_id: str) -> bool:
         with explained(self.place, "closing runs that were killed"):
             run = self._find_run(run_id)
             if run is None or run.info.status != "RUNNING":
                 return False
-            self.client.set_tag(run_id, "crosshead.ended_by", "its process ended without closing the run")
+            self.client.set_tag(run_id, ENDED_BY, "its process ended without closing the run")
             self.client.set_terminated(run_id, "KILLED")
         return True
 
@@ -344,19 +322,7 @@ class Tracking:
         return FileLock(path)
 
 
-def lineage(state: GitState | None, config_digest: str, config_yaml: str) -> Iterator[LogItem]:
-    """Say which code and which configuration a run came from."""
-    if state is not None:
-        yield Tag("mlflow.source.git.commit", state.commit)
-        yield Tag("mlflow.source.git.branch", state.branch)
-        yield Tag("crosshead.git_dirty", str(state.dirty).lower())
-    yield Tag("crosshead.config_digest", config_digest)
-    yield TextArtifact("config.yaml", config_yaml)
-
-
 def _dataset_input(item: DatasetInput) -> Any:
-    import json
-
     from mlflow import entities
 
     dataset = entities.Dataset(

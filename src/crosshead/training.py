@@ -18,6 +18,9 @@ from crosshead.heads import Floats, log_softmax
 from crosshead.tagger import Encoder, Inputs, Tagger, read_inputs
 from crosshead.views import FittedView, ViewSpec, features, fit, log_proba, uses_encoder
 
+ALWAYS_UNSURE = 1.01
+"""A threshold that no probability reaches."""
+
 Folds = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 
@@ -55,6 +58,7 @@ class TrainResult:
     """The fitted scikit-learn object of each view."""
     n_truncated: NDArray[np.int64]
     """Tokens of each training paragraph beyond the encoder's window."""
+    warnings: tuple[str, ...] = ()
 
 
 def train(
@@ -89,13 +93,14 @@ def train(
     temperature, transitions, proba = _calibrate(
         out_of_fold, views, paragraphs, len(section_types), decoder_weight, calibrate
     )
+    threshold, warnings = _threshold(paragraphs, proba, risk)
     tagger = Tagger(
         section_types=section_types,
         views=tuple(fitted.view for fitted in final.values()),
         encoder=encoder if uses_encoder(views) else None,
         temperature=temperature,
         transitions=transitions,
-        threshold=abstention_threshold(paragraphs.y, proba, risk=risk, article_ids=paragraphs.article_ids),
+        threshold=threshold,
         risk=risk,
     )
     return TrainResult(
@@ -104,7 +109,16 @@ def train(
         view_out_of_fold={name: np.exp(rows) for name, rows in out_of_fold.items()},
         estimators={name: fitted.estimator for name, fitted in final.items()},
         n_truncated=inputs.n_truncated,
+        warnings=warnings,
     )
+
+
+def _threshold(paragraphs: Paragraphs, proba: Floats, risk: float) -> tuple[float, tuple[str, ...]]:
+    """Choose the confidence to answer from; where no confidence keeps the risk, nothing is answered and it is said."""
+    try:
+        return abstention_threshold(paragraphs.y, proba, risk=risk, article_ids=paragraphs.article_ids), ()
+    except DataError as error:
+        return ALWAYS_UNSURE, (f"every paragraph will be marked as not sure: {error}",)
 
 
 def _cross_fit(

@@ -22,9 +22,10 @@ from crosshead.evaluation.diagnosis import (
 )
 from crosshead.evaluation.methodology import Finding, check_scores
 from crosshead.evaluation.scores import ClassScores, Scores, confusion, evaluate, set_accuracy
-from crosshead.evaluation.selective import RiskCoverage, abstention_threshold, risk_coverage
+from crosshead.evaluation.selective import ABSTAIN_ALWAYS, RiskCoverage, abstention_threshold, risk_coverage
 
 __all__ = [
+    "ABSTAIN_ALWAYS",
     "Bin",
     "ClassScores",
     "Comparison",

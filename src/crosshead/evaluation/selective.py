@@ -17,6 +17,8 @@ from crosshead.errors import DataError
 from crosshead.evaluation.bootstrap import LEVEL, resampled_sums
 from crosshead.evaluation.inputs import BoolArray, FloatArray, IntArray, Labels, checked_pair, groups, same_length
 
+ABSTAIN_ALWAYS = 2.0
+
 
 @dataclass(frozen=True)
 class RiskCoverage:
@@ -122,11 +124,12 @@ def abstention_threshold(
 
     Returns
     -------
-    float : 0.0 where everything may be answered. ``confidence >= threshold`` is answered.
+    float : ``confidence >= threshold`` is answered. 0.0 where everything may be answered; `ABSTAIN_ALWAYS`,
+        which no confidence reaches, where no threshold keeps to the risk.
 
     Raises
     ------
-    DataError : if no threshold keeps to the risk, or ``risk`` or ``level`` is out of range.
+    DataError : if ``risk`` or ``level`` is out of range, or labels and probabilities don't fit.
 
     References
     ----------
@@ -151,11 +154,7 @@ def abstention_threshold(
     levels, bound = _bounds(proba.max(axis=1), proba.argmax(axis=1) != codes, article, level)
     kept = np.flatnonzero(bound <= risk)
     if not len(kept):
-        raise DataError(
-            f"no confidence threshold keeps the share of wrong answers below {risk:g} on these {len(codes)} "
-            f"paragraphs; the lowest share that can be stated is {bound.min():.3f}: allow more risk, lower the "
-            "level, or train a better model"
-        )
+        return ABSTAIN_ALWAYS
     last = int(kept[-1])
     return 0.0 if last == len(levels) - 1 else float(levels[last])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -64,6 +65,19 @@ def line_spans(source: str, start: int = 0) -> Iterator[tuple[int, int]]:
         stop = len(source) if stop < 0 else stop
         yield start, stop
         start = stop + 1
+
+
+def plain_value(value: object) -> object:
+    """Make a value fit for JSON: dates, decimals and bytes become text, NaN becomes None."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain_value(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_value(entry) for entry in value]
+    return str(value)
 
 
 def same_words(one: str, other: str) -> bool:

@@ -10,13 +10,18 @@ import json
 import re
 from collections.abc import Iterator
 
+from crosshead.readers.blocks import plain_value
+
+MAX_FRONT_MATTER_CHARS = 16 * 1024
+
 _FENCED = re.compile(r"(?:---|\+\+\+)[ \t]*\n")
 _CLOSED = {
     "---": re.compile(r"^(?:---|\.\.\.)[ \t]*$", re.MULTILINE),
     "+++": re.compile(r"^\+\+\+[ \t]*$", re.MULTILINE),
 }
-_KEY = re.compile(r"([A-Za-z_][\w .-]*?)[ \t]*:(?:[ \t]+(.*))?")
-_MEANT_AS_YAML = re.compile(r"[ \t#\-\]}]|$|[A-Za-z_][\w .-]*?[ \t]*:(?:[ \t]|$)")
+# Bounded repeats keep every search short, whatever the text.
+_KEY = re.compile(r"([A-Za-z_][\w .-]{0,80}?)[ \t]{0,20}:(?:[ \t]+(.*))?")
+_MEANT_AS_YAML = re.compile(r"[ \t#\-\]}]|$|[A-Za-z_][\w .-]{0,80}?[ \t]{0,20}:(?:[ \t]|$)")
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 
 
@@ -30,7 +35,7 @@ def read_front_matter(source: str) -> tuple[dict[str, object], int]:
     if opened is None:
         return {}, 0
     kind = source[:3]
-    closed = _CLOSED[kind].search(source, opened.end())
+    closed = _CLOSED[kind].search(source, opened.end(), opened.end() + MAX_FRONT_MATTER_CHARS)
     if closed is None:
         return {}, 0
     text = source[opened.end() : closed.start()]
@@ -42,14 +47,9 @@ def _read_toml(text: str) -> dict[str, object] | None:
     import tomllib
 
     try:
-        return {key: _plain(value) for key, value in tomllib.loads(text).items()}
+        return {key: plain_value(value) for key, value in tomllib.loads(text).items()}
     except (tomllib.TOMLDecodeError, RecursionError):
         return None
-
-
-def _plain(value: object) -> object:
-    """TOML dates and times become text, as they are in YAML headers."""
-    return value if isinstance(value, str | int | float | list | dict) else str(value)
 
 
 def _read_yaml(text: str) -> dict[str, object] | None:
