@@ -12,16 +12,28 @@ ARTICLES: list[tuple[str, list[tuple[str, str]]]] = [
     (
         "bridge",
         [
-            ("Two battalions crossed the Tarn at night and took the brick works after an hour of firing.", "ground_developments"),
+            (
+                "Two battalions crossed the Tarn at night and took the brick works after an hour of firing.",
+                "ground_developments",
+            ),
             ("Shells fell on the railway yard until noon and the garrison lost eleven men.", "ground_developments"),
-            ("Envoys of three outside states met in the lake town and asked the council for a mission.", "international_role"),
+            (
+                "Envoys of three outside states met in the lake town and asked the council for a mission.",
+                "international_role",
+            ),
         ],
     ),
     (
         "bread",
         [
-            ("Refugees queue for bread on the far side of the border and the neighbour has shut two crossings.", "regional_stability"),
-            ("Flour prices doubled across the region and the neighbours fear unrest in their own towns.", "regional_stability"),
+            (
+                "Refugees queue for bread on the far side of the border and the neighbour has shut two crossings.",
+                "regional_stability",
+            ),
+            (
+                "Flour prices doubled across the region and the neighbours fear unrest in their own towns.",
+                "regional_stability",
+            ),
             ("The writer was born in a village of beekeepers and still keeps his father's hives.", "other"),
         ],
     ),
@@ -29,8 +41,14 @@ ARTICLES: list[tuple[str, list[tuple[str, str]]]] = [
         "talks",
         [
             ("The council voted sanctions on fuel and the union pledged aid and more observers.", "international_role"),
-            ("Mediators carried a draft between the envoys and the outside states promised money.", "international_role"),
-            ("Guns and drones struck the garrison again while battalions dug in at the railway.", "ground_developments"),
+            (
+                "Mediators carried a draft between the envoys and the outside states promised money.",
+                "international_role",
+            ),
+            (
+                "Guns and drones struck the garrison again while battalions dug in at the railway.",
+                "ground_developments",
+            ),
         ],
     ),
     (
@@ -38,7 +56,10 @@ ARTICLES: list[tuple[str, list[tuple[str, str]]]] = [
         [
             ("In the chapter on his childhood the writer recalls the school, the village and the hives.", "other"),
             ("The museum shows old clocks and the director hopes for more visitors in spring.", "other"),
-            ("Refugees crossed the border on foot and the neighbours counted forty thousand in a week.", "regional_stability"),
+            (
+                "Refugees crossed the border on foot and the neighbours counted forty thousand in a week.",
+                "regional_stability",
+            ),
         ],
     ),
 ]
@@ -53,12 +74,16 @@ def build_graph(folder: Path, *, n_dimensions: int = 16, max_tokens: int = 64) -
     from crosshead.encoders.graph import GRAPH, TOKENIZER, About
 
     folder.mkdir(parents=True, exist_ok=True)
-    words = sorted({w for _, rows in ARTICLES for text, _ in rows for w in text.lower().replace(".", "").replace(",", "").split()})
+    words = sorted(
+        {w for _, rows in ARTICLES for text, _ in rows for w in text.lower().replace(".", "").replace(",", "").split()}
+    )
     vocabulary = {token: i for i, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
     tokenizer.save(str(folder / TOKENIZER))
 
     table = np.random.default_rng(0).normal(size=(len(vocabulary), n_dimensions)).astype(np.float32)
@@ -103,7 +128,10 @@ def build_tagger(graph: Path, *, sentences: bool = True):
     from crosshead.views import ViewSpec
 
     texts, y, lengths, ids = training_rows()
-    specs = [ViewSpec("paragraph", "paragraph", LogisticRegression(C=10)), ViewSpec("tfidf", "tfidf", LogisticRegression(C=10), min_df=1)]
+    specs = [
+        ViewSpec("paragraph", "paragraph", LogisticRegression(C=10)),
+        ViewSpec("tfidf", "tfidf", LogisticRegression(C=10), min_df=1),
+    ]
     if sentences:
         specs.insert(1, ViewSpec("sentence", "sentence", LogisticRegression(C=10)))
     article = np.repeat(np.arange(len(lengths)), lengths)

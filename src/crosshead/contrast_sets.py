@@ -69,6 +69,8 @@ def _parse(line: str, number: int, path: Path) -> ContrastParagraph:
     for key, kind in (("set_id", str), ("paragraph", int), ("text", str), ("section_type", str)):
         if not isinstance(row.get(key), kind):
             raise DataError(f"{where} has {row.get(key)!r:.80} for {key!r}; it must be {kind.__name__}")
+    if not row["text"].strip():
+        raise DataError(f"{where} has an empty text; write one or remove the line")
     return ContrastParagraph(
         set_id=row["set_id"],
         paragraph=row["paragraph"],

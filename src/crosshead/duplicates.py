@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -56,6 +57,42 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.8) -> list[Duplic
         if similarity >= threshold:
             found.append(Duplicate(first, second, similarity))
     return sorted(found, key=lambda pair: (pair.first, pair.second))
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Which articles belong together, and which paragraphs say nothing about that."""
+
+    group_ids: tuple[str, ...]
+    """For every row, the first by name of the articles that its article is connected with."""
+    boilerplate: frozenset[int]
+    """Rows whose text returns in so many articles that it is no part of any."""
+    pairs: tuple[Duplicate, ...]
+    """The near-duplicates in different articles that connect them."""
+
+
+def group_articles(
+    texts: Sequence[str], article_ids: Sequence[str], *, threshold: float = 0.8, boilerplate_articles: int = 10
+) -> Grouping:
+    """Connect the articles that repeat one another's paragraphs.
+
+    A text that returns in more than ``boilerplate_articles`` articles, such as an imprint, connects none of them: it
+    would tie the whole corpus into one group.
+    """
+    found = near_duplicates(texts, threshold)
+    cluster = connected(len(texts), [(pair.first, pair.second) for pair in found])
+    articles_of: dict[int, set[str]] = defaultdict(set)
+    for row, root in enumerate(cluster):
+        articles_of[root].add(article_ids[row])
+    boilerplate = frozenset(row for row, root in enumerate(cluster) if len(articles_of[root]) > boilerplate_articles)
+    pairs = tuple(
+        pair for pair in found if pair.first not in boilerplate and article_ids[pair.first] != article_ids[pair.second]
+    )
+    names = sorted(set(article_ids))
+    number = {name: position for position, name in enumerate(names)}
+    edges = [(number[article_ids[pair.first]], number[article_ids[pair.second]]) for pair in pairs]
+    group_of = connected(len(names), edges)
+    return Grouping(tuple(names[group_of[number[name]]] for name in article_ids), boilerplate, pairs)
 
 
 def connected(n_items: int, pairs: Iterable[tuple[int, int]]) -> list[int]:

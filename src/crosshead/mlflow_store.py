@@ -31,6 +31,7 @@ _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_UV_AUTO_DETECT": "false",  # else a uv.lock in the current folder becomes part of the model
     # MLflow's own 7 retries let a lost server look like a hang of four minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
@@ -66,6 +67,8 @@ def load_mlflow() -> Any:
         with warnings.catch_warnings():
             # mlflow 3.17.2 uses an option that SQLAlchemy 2.1 warns of; gone when MLflow drops `noload`.
             warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
+            # It warns about type hints of its own classes while they are imported.
+            warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
             import mlflow
             import mlflow.pyfunc
             import mlflow.store.tracking.sqlalchemy_store

@@ -71,8 +71,8 @@ def split_test(
     is_test = np.isin(group, best)
     labels = np.asarray(y)
     notes = [
-        f"section type {name!r} stands in {len(np.unique(group[labels == name]))} groups of articles and none of them is "
-        "in the test split: it is trained but not tested; label more articles with it"
+        f"section type {name!r} stands in {len(np.unique(group[labels == name]))} groups of articles, none of them in "
+        "the test split: it is trained but not tested; label more articles with it"
         for name in sorted(set(y) - set(labels[is_test].tolist()))
     ]
     return TestSplit(is_test, tuple(notes))
@@ -112,8 +112,8 @@ def _check_groups(names: NDArray[np.str_], group: NDArray[np.intp], y: Sequence[
         of_label = np.unique(group[labels == label])
         if len(of_label) < 2:
             raise DataError(
-                f"section type {str(label)!r} stands in one group of articles only ({str(names[of_label[0]])!r}), so it "
-                "cannot be both learned and checked; label more articles with it, or merge it with another section "
+                f"section type {str(label)!r} stands in one group of articles only ({str(names[of_label[0]])!r}), so "
+                "it cannot be both learned and checked; label more articles with it, or merge it with another section "
                 "type. Articles that repeat one another's paragraphs count as one group"
             )
 
@@ -129,8 +129,9 @@ def _counts(group: NDArray[np.intp], labels: Sequence[str]) -> NDArray[np.int64]
 def _best_draw(
     rows: NDArray[np.int64], has_type: NDArray[np.int64], test_share: float, rng: np.random.Generator
 ) -> NDArray[np.intp] | None:
-    """Draw orders of the groups and take the beginning of one that leaves out fewest section types, then of those the
-    one that misses the share least over all strata.
+    """Draw orders of the groups and take the best beginning of one.
+
+    Best leaves fewest section types untested, and of those misses the share least over all strata.
     """
     n_may_leave = has_type.sum(axis=0) - 2
     wanted = test_share * rows.sum(axis=0)
@@ -172,6 +173,6 @@ def _fewer(n_folds: int, n_wanted: int, n_groups: int) -> str | None:
     if n_folds == n_wanted:
         return None
     return (
-        f"cross-validation uses {n_folds} folds instead of {n_wanted}: there are {n_groups} groups of articles, and every "
-        "fold must train every section type; label more articles to have more folds"
+        f"cross-validation uses {n_folds} folds instead of {n_wanted}: there are {n_groups} groups of articles, and "
+        "every fold must train every section type; label more articles to have more folds"
     )

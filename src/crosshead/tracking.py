@@ -268,7 +268,7 @@ class Tracking:
 
     def _resume(self, run_id: str) -> Run:
         with explained(self.place, f"opening run {run_id}"):
-            run = self._find_run(run_id)
+            run = self.find_run(run_id)
             if run is None:
                 raise TrackingError(
                     f"there is no run {run_id!r} in {self.place.shown}; train again to record a new one"
@@ -278,7 +278,8 @@ class Tracking:
                 self.client.delete_tag(run_id, ENDED_BY)
         return Run(self, run_id, run.data.params)
 
-    def _find_run(self, run_id: str) -> Any:
+    def find_run(self, run_id: str) -> Any:
+        """Return MLflow's run, or None if the store has none of that id."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -304,7 +305,7 @@ class Tracking:
 
     def _close_dead(self, run_id: str) -> bool:
         with explained(self.place, "closing runs that were killed"):
-            run = self._find_run(run_id)
+            run = self.find_run(run_id)
             if run is None or run.info.status != "RUNNING":
                 return False
             self.client.set_tag(run_id, ENDED_BY, "its process ended without closing the run")

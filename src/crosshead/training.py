@@ -13,13 +13,10 @@ from numpy.typing import NDArray
 from crosshead.calibration import apply_temperature, fit_temperature
 from crosshead.decoding import Transitions
 from crosshead.errors import DataError
-from crosshead.evaluation import abstention_threshold
+from crosshead.evaluation.selective import ABSTAIN_ALWAYS, abstention_threshold
 from crosshead.heads import Floats, log_softmax
 from crosshead.tagger import Encoder, Inputs, Tagger, read_inputs
 from crosshead.views import FittedView, ViewSpec, features, fit, log_proba, uses_encoder
-
-ALWAYS_UNSURE = 1.01
-"""A threshold that no probability reaches."""
 
 Folds = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
@@ -115,10 +112,13 @@ def train(
 
 def _threshold(paragraphs: Paragraphs, proba: Floats, risk: float) -> tuple[float, tuple[str, ...]]:
     """Choose the confidence to answer from; where no confidence keeps the risk, nothing is answered and it is said."""
-    try:
-        return abstention_threshold(paragraphs.y, proba, risk=risk, article_ids=paragraphs.article_ids), ()
-    except DataError as error:
-        return ALWAYS_UNSURE, (f"every paragraph will be marked as not sure: {error}",)
+    threshold = abstention_threshold(paragraphs.y, proba, risk=risk, article_ids=paragraphs.article_ids)
+    if threshold < ABSTAIN_ALWAYS:
+        return threshold, ()
+    return threshold, (
+        f"no confidence keeps the share of wrong answers below {risk:g} on held-out articles, so every paragraph will be "
+        "marked as not sure; allow more risk (calibration.risk) or train a better model",
+    )
 
 
 def _cross_fit(

@@ -91,7 +91,7 @@ def fit(feats: Features, y: NDArray[np.int64], paragraphs: NDArray[np.int64], n_
     columns, transformer = _fit_tfidf(feats.X[rows], spec.min_df)
     X = transformer.transform(feats.X[rows][:, columns])
     estimator.fit(X, targets)
-    linear = to_head(estimator, X, n_section_types)
+    linear = None if isinstance(estimator, KNeighborsClassifier) else to_head(estimator, X, n_section_types)
     if not isinstance(linear, LinearHead | ConstantHead):
         raise ConfigError(
             f"view {spec.name!r} got classifier {type(estimator).__name__}; allowed on TF-IDF terms are linear classifiers "
@@ -135,8 +135,7 @@ def log_proba(fitted: FittedView, feats: Features, paragraphs: NDArray[np.int64]
 def _weigh(counts: Any, idf: NDArray[np.float32]) -> Any:
     weighted = counts.copy()
     weighted.data = (1.0 + np.log(weighted.data)) * idf[weighted.indices]
-    norms = np.sqrt(weighted.multiply(weighted).sum(axis=1)).A1 if hasattr(weighted, "A1") else None
-    norms = np.asarray(np.sqrt(weighted.multiply(weighted).sum(axis=1))).ravel() if norms is None else norms
+    norms = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1))).ravel()
     return sp.diags(1.0 / np.where(norms > 0, norms, 1.0)) @ weighted
 
 

@@ -9,16 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
+from crosshead.annotations import Place
 from crosshead.taxonomy import HeadingMatch, Taxonomy
 
 if TYPE_CHECKING:
     from crosshead.articles import Article
 
-Place = tuple[str, int]
-"""An article_id and the number of a paragraph in it, from 0."""
-
-_CSV_COLUMNS = ("heading", "n_sections", "n_articles", "n_paragraphs", "section_type", "reason", "suggestion")
-_CSV_COLUMNS += ("n_compared", "n_agreed")
+_COUNTS = ("n_sections", "n_articles", "n_paragraphs")
+_CSV_COLUMNS = ("heading", *_COUNTS, "section_type", "reason", "suggestion", "n_compared", "n_agreed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,38 @@
+# Two commands matter: `make train` and `make test`. Both set up what they need; nothing but Python >= 3.11, git and make is expected.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help install train test check docs bench clean
+
+help:
+	@echo "make train   train on the shipped articles, evaluate, log to MLflow, make the first model the champion"
+	@echo "make test    install what the tests need and run all of them"
+	@echo "make check   ruff, mypy and the import directions"
+	@echo "make clean   remove what the pipeline made (not the environment)"
+
+# torch comes first and pinned: a newer one would bring several gigabytes of CUDA.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,dev]'
+	@touch $@
+
+install: $(VENV)/.installed
+
+train: install
+	@$(BIN)/dvc repro --quiet
+	@$(BIN)/crosshead show
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+clean:
+	rm -rf data/prepared models reports mlflow .cache/crosshead

@@ -1,0 +1,110 @@
+"""The `crosshead` command: its sub-commands by name, imported when they are called."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from crosshead import __version__
+from crosshead.cli.exits import MEANINGS
+
+EXIT_CODES = "
+Exit codes:
+" + "
+".join(f"  {code:>4}  {meaning}" for code, meaning in MEANINGS.items())
+
+SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
+    "Tag": {
+        "tag": ("crosshead.cli.tag:tag", "Tag the paragraphs of articles, or of a feed in JSONL."),
+        "serve": ("crosshead.cli.serve:serve", "Tag over HTTP, on this machine."),
+    },
+    "Train": {
+        "run": ("crosshead.cli.pipeline:run", "Do everything: prepare, train, evaluate."),
+        "prepare": ("crosshead.cli.pipeline:prepare", "Turn articles into a table of labelled paragraphs."),
+        "train": ("crosshead.cli.pipeline:train", "Train a tagger on the prepared paragraphs."),
+        "evaluate": ("crosshead.cli.pipeline:evaluate", "Score the trained tagger and write the report."),
+    },
+    "Look after": {
+        "doctor": ("crosshead.cli.doctor:doctor", "Show what is installed, chosen and lying about."),
+        "config": ("crosshead.cli.config:config", "Show or check the configuration."),
+    },
+}
+"""Sub-commands: where each lives, and its line in `crosshead --help` (the command's own first line, held by a test)."""
+
+_PLACES = {name: place for section in SECTIONS.values() for name, (place, _) in section.items()}
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@dataclass
+class State:
+    """What options of `crosshead` itself say."""
+
+    debug: bool = False
+
+
+class LazyGroup(click.Group):
+    """A group that imports a sub-command only when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return all names, in the order of the help."""
+        return list(_PLACES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the sub-command."""
+        if cmd_name not in _PLACES:
+            return None
+        module, _, name = _PLACES[cmd_name].partition(":")
+        found: click.Command = getattr(importlib.import_module(module), name)
+        return found
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the sub-command; a misspelt name gets the nearest one."""
+        if args[0] not in _PLACES and not args[0].startswith("-"):
+            raise click.UsageError(_no_such(args[0]), ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sub-commands in sections, without importing them."""
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(9), summary) for name, (_, summary) in commands.items()])
+
+
+def _no_such(name: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, _PLACES, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_PLACES)}."
+    return f"there is no command {name!r}; {hint}"
+
+
+def _set_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        import warnings
+
+        ctx.ensure_object(State).debug = True
+        warnings.resetwarnings()
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+debug_option: Callable[[F], F] = click.option(
+    "--debug", is_flag=True, expose_value=False, is_eager=True, callback=_set_debug, help="Show where an error arises."
+)
+
+
+@click.group(cls=LazyGroup, context_settings=CONTEXT, epilog=EXIT_CODES)
+@click.version_option(__version__, prog_name="crosshead", message="%(prog)s %(version)s")
+@debug_option
+def crosshead() -> None:
+    """Learn section types from articles with headings; tag the paragraphs of articles without.
+
+    \b
+    First:   crosshead run                 train on the articles in data/, a minute or two
+    Then:    crosshead tag article.md      or a folder, or - for standard input
+    """

@@ -1,0 +1,24 @@
+"""Text on a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def printable(text: str) -> str:
+    """Make a text of unknown origin safe to show: one line, no control characters, no escape sequences."""
+    if text.isprintable():
+        return text
+    return " ".join("".join(map(_shown, text)).split())
+
+
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
+    # Direction marks, joiners and the like have no width of their own.
+    return "" if unicodedata.category(character) == "Cf" else " "
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """Write ``1 article``, ``1,234 articles``."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"

@@ -1,0 +1,312 @@
+"""The tagger in MLflow's model registry: log a bundle as a model, register it, name a champion, find it again.
+
+A model is the bundle folder and the code that loads it; see `mlflow_model`. Versions carry the digest of their bundle,
+so what is fetched is what was registered.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import crosshead
+from crosshead import bundle, champion
+from crosshead.champion import ChampionPointer
+from crosshead.errors import BundleError, TrackingError
+from crosshead.mlflow_store import LOCK_TIMEOUT_S, explained, file_path
+from crosshead.tracking import Run, Tracking
+
+CHAMPION = "champion"
+"""Alias of the version that tags by default."""
+MODEL_NAME = "tagger"
+"""Of the logged model within its run."""
+DIGEST_TAG = "bundle_digest"
+
+_BUNDLE_PATH = "artifacts/bundle"
+_REQUIRED = ("mlflow", "pandas", "numpy", "safetensors", "tokenizers", "onnxruntime", "openvino")
+_EXAMPLE = (
+    "The column reached the river before dawn and held both banks by noon, the regional command said.",
+    "The two foreign ministers agreed to keep the crossing open for aid convoys until the end of the month.",
+)
+_URI = re.compile(
+    r"models:/(?:(?P<model_id>m-[0-9a-f]{32})|(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+)))/?"
+    r"|runs:/(?P<run_id>[0-9a-f]{32})(?:/[^/]*)?/?"
+)
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """One version of a registered model."""
+
+    name: str
+    version: int
+    model_id: str
+    run_id: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def uri(self) -> str:
+        """Where MLflow finds it."""
+        return f"models:/{self.name}/{self.version}"
+
+
+def log_model(run: Run, folder: Path, *, tags: Mapping[str, str] | None = None) -> str:
+    """Log a bundle as a model of the run and return the model's id.
+
+    Raises
+    ------
+    BundleError
+        If ``folder`` is no bundle.
+    TrackingError
+        If MLflow does not take it.
+    """
+    manifest, digest = bundle.read_manifest(folder), bundle.digest(folder)
+    tracking, all_tags = run.tracking, {DIGEST_TAG: digest, **(tags or {})}
+    with explained(tracking.place, "logging the model"):
+        from mlflow.entities import LoggedModelOutput
+
+        client = tracking.client
+        logged = client.create_logged_model(
+            tracking.experiment_id, MODEL_NAME, source_run_id=run.run_id, tags=all_tags, model_type="tagger"
+        )
+        with tempfile.TemporaryDirectory(prefix="crosshead-model-") as work:
+            path = Path(work) / "model"
+            _write_model(path, logged, run.run_id, tuple(manifest["section_types"]))
+            client.log_model_artifacts(logged.model_id, str(path))
+        client.log_model_artifacts(logged.model_id, str(folder), _BUNDLE_PATH)
+        client.finalize_logged_model(logged.model_id, "READY")
+        client.log_outputs(run.run_id, models=[LoggedModelOutput(logged.model_id, step=0)])
+    return str(logged.model_id)
+
+
+def register(
+    tracking: Tracking, model_id: str, name: str, *, tags: Mapping[str, str] | None = None
+) -> RegisteredVersion:
+    """Make a logged model the next version of the registered model ``name``."""
+    with explained(tracking.place, f"registering a version of {name!r}"):
+        client = tracking.client
+        logged = client.get_logged_model(model_id)
+        _make_registered_model(client, name)
+        all_tags = {DIGEST_TAG: logged.tags.get(DIGEST_TAG, ""), **(tags or {})}
+        made = client.create_model_version(
+            name, f"models:/{model_id}", run_id=logged.source_run_id, tags=all_tags, model_id=model_id
+        )
+        earlier = json.loads(logged.tags.get("mlflow.modelVersions", "[]"))
+        links = [*earlier, {"name": name, "version": str(made.version)}]  # MLflow's page reads this
+        client.set_logged_model_tags(model_id, {"mlflow.modelVersions": json.dumps(links)})
+    return RegisteredVersion(name, int(made.version), model_id, logged.source_run_id or "", all_tags)
+
+
+def find_version(tracking: Tracking, name: str, which: str | int) -> RegisteredVersion | None:
+    """Find a version by its number or alias; None if there is no such model, version or alias."""
+    from mlflow.exceptions import MlflowException
+
+    with explained(tracking.place, f"looking up {name!r}"):
+        try:
+            if isinstance(which, int):
+                found = tracking.client.get_model_version(name, str(which))
+            else:
+                found = tracking.client.get_model_version_by_alias(name, which)
+        except MlflowException as error:
+            if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                return None
+            raise
+    return RegisteredVersion(found.name, int(found.version), found.model_id or "", found.run_id or "", dict(found.tags))
+
+
+def set_version_tags(tracking: Tracking, registered: RegisteredVersion, tags: Mapping[str, str]) -> None:
+    """Note something on a version, such as scores that were measured after it was registered."""
+    with explained(tracking.place, f"tagging {registered.uri}"):
+        for key, value in tags.items():
+            tracking.client.set_model_version_tag(registered.name, str(registered.version), key, value)
+
+
+def fetch(tracking: Tracking, uri: str, cache_dir: Path) -> Path:
+    """Return the bundle folder of ``models:/name@alias``, ``models:/name/3``, ``models:/m-…`` or ``runs:/…``.
+
+    Files on this machine are used where they lie; others are downloaded to ``cache_dir`` once.
+
+    Raises
+    ------
+    TrackingError
+        If the URI has another form, or the store does not hold what it names.
+    BundleError
+        If the files are not those that were registered.
+    """
+    parts = _parse(uri)
+    digest = ""
+    if parts["name"]:
+        which = parts["alias"] or int(parts["version"])
+        registered = find_version(tracking, parts["name"], which)
+        if registered is None:
+            raise TrackingError(
+                f"there is no {uri} in {tracking.place.shown}; train and promote a model first, or give another version"
+            )
+        model_id, digest = registered.model_id, registered.tags.get(DIGEST_TAG, "")
+    else:
+        model_id = parts["model_id"] or _model_of_run(tracking, parts["run_id"])
+    return _files_of(tracking, model_id, digest, cache_dir)
+
+
+def promote(tracking: Tracking, root: Path, registered: RegisteredVersion) -> ChampionPointer:
+    """Make a version the champion: the alias in the registry, and the pointer that tagging reads without MLflow."""
+    from filelock import FileLock
+
+    models = root / champion.MODELS_DIR
+    models.mkdir(parents=True, exist_ok=True)
+    with FileLock(models / ".champion.lock", timeout=LOCK_TIMEOUT_S):
+        pointer = _point_at(tracking, root, registered)
+        with explained(tracking.place, f"moving the alias {CHAMPION!r}"):
+            tracking.client.set_registered_model_alias(registered.name, CHAMPION, str(registered.version))
+    return pointer
+
+
+def promote_first(tracking: Tracking, root: Path, registered: RegisteredVersion) -> ChampionPointer:
+    """Make a version the champion if the registry has none, and return the champion there is.
+
+    Where the registry has a champion but this project's pointer is missing or broken (a fresh clone of a team's
+    project), the pointer is made from the registry.
+    """
+    standing = find_version(tracking, registered.name, CHAMPION)
+    if standing is None:
+        return promote(tracking, root, registered)
+    try:
+        pointer = champion.find(root)
+    except BundleError:
+        pointer = None
+    return pointer or _point_at(tracking, root, standing)
+
+
+def _point_at(tracking: Tracking, root: Path, registered: RegisteredVersion) -> ChampionPointer:
+    folder = fetch(tracking, registered.uri, root / champion.MODELS_DIR / ".fetched")
+    digest = bundle.digest(folder)
+    kept = champion.keep(root, folder, digest)
+    return champion.write(root, kept, digest, name=registered.name, version=registered.version)
+
+
+def _parse(uri: str) -> dict[str, str]:
+    match = _URI.fullmatch(uri)
+    if match is None:
+        raise TrackingError(
+            f"model is {uri!r}; allowed are models:/NAME@ALIAS, models:/NAME/VERSION, models:/MODEL_ID and "
+            f"runs:/RUN_ID, for example models:/crosshead@{CHAMPION}"
+        )
+    return {key: value or "" for key, value in match.groupdict().items()}
+
+
+def _model_of_run(tracking: Tracking, run_id: str) -> str:
+    with explained(tracking.place, f"looking up run {run_id}"):
+        run = tracking.find_run(run_id)
+        outputs = run.outputs.model_outputs if run is not None and run.outputs is not None else []
+    if not outputs:
+        raise TrackingError(f"run {run_id} in {tracking.place.shown} has no model; give a run of `crosshead train`")
+    return str(outputs[-1].model_id)
+
+
+def _files_of(tracking: Tracking, model_id: str, digest: str, cache_dir: Path) -> Path:
+    with explained(tracking.place, f"looking up model {model_id}"):
+        logged = tracking.client.get_logged_model(model_id)
+    digest = digest or logged.tags.get(DIGEST_TAG, "")
+    local = file_path(logged.artifact_location)
+    folder = local / _BUNDLE_PATH if local is not None else cache_dir / model_id
+    if local is None and not folder.is_dir():
+        _download(tracking, f"{logged.artifact_location}/{_BUNDLE_PATH}", folder)
+    if not (folder / bundle.MANIFEST).is_file():
+        raise TrackingError(
+            f"the files of model {model_id} are gone from {folder}; put them back, "
+            "or train again and promote that model"
+        )
+    if digest and bundle.digest(folder) != digest:
+        raise BundleError(
+            f"the bundle in {folder} is not the one that was registered (digest {digest[:12]}…); it was changed: "
+            "do not use it, restore its files or train again"
+        )
+    return folder
+
+
+def _download(tracking: Tracking, uri: str, folder: Path) -> None:
+    with explained(tracking.place, "downloading the model"):
+        from mlflow.artifacts import download_artifacts
+
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder.parent) as work:
+            got = download_artifacts(artifact_uri=uri, dst_path=work, tracking_uri=tracking.place.uri)
+            shutil.rmtree(folder, ignore_errors=True)
+            Path(got).rename(folder)
+
+
+def _make_registered_model(client: Any, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _write_model(path: Path, logged: Any, run_id: str, section_types: tuple[str, ...]) -> None:
+    """Write everything of the MLflow model but the bundle, which is then uploaded without a copy in between."""
+    import mlflow.pyfunc
+    from mlflow.models import Model
+
+    model = Model(
+        artifact_path=logged.artifact_location, run_id=run_id, model_uuid=logged.model_id, model_id=logged.model_id
+    )
+    package = Path(crosshead.__file__).parent
+    mlflow.pyfunc.save_model(
+        path,
+        python_model=str(package / "mlflow_model.py"),
+        mlflow_model=model,
+        code_paths=[str(package)],
+        signature=_signature(section_types),
+        input_example=_example(),
+        pip_requirements=_requirements(),
+    )
+    model.flavors["python_function"]["artifacts"] = {"bundle": {"path": _BUNDLE_PATH, "uri": "bundle"}}
+    model.save(str(path / "MLmodel"))
+
+
+def _example() -> Any:
+    import pandas as pd
+
+    return pd.DataFrame({"text": list(_EXAMPLE), "article_id": ["a", "a"], "paragraph": [0, 1]})
+
+
+def _signature(section_types: tuple[str, ...]) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    from crosshead.mlflow_model import SCORE
+
+    inputs = [
+        ColSpec("string", "text"),
+        ColSpec("string", "article_id", required=False),
+        ColSpec("long", "paragraph", required=False),
+    ]
+    outputs = [
+        ColSpec("string", "section_type"),
+        ColSpec("double", "confidence"),
+        ColSpec("boolean", "abstained"),
+        ColSpec("long", "truncated_tokens"),
+        *(ColSpec("double", f"{SCORE}{name}") for name in section_types),
+    ]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
+
+
+def _requirements() -> list[str]:
+    """Pins of what the model imports; inferring them would load the model in another process for seven seconds."""
+    pins = []
+    for name in _REQUIRED:
+        try:
+            pins.append(f"{name}=={version(name)}")
+        except PackageNotFoundError:  # an engine that this platform does not have
+            continue
+    return pins

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crosshead.calibration import apply_temperature, fit_temperature
+from crosshead.decoding import Transitions
+from crosshead.heads import log_softmax
+
+
+def _random(n: int, k: int, seed: int) -> np.ndarray:
+    return log_softmax(np.random.default_rng(seed).normal(size=(n, k)) * 2)
+
+
+def test_decode_equals_the_sum_over_all_paths() -> None:
+    transitions = Transitions.fit([np.array([0, 0, 1, 2, 2])], 3, weight=0.7)
+    rows = _random(4, 3, seed=1)
+    expected = np.zeros((4, 3))
+    for path in itertools.product(range(3), repeat=4):
+        weight = sum(rows[i, s] for i, s in enumerate(path))
+        weight += 0.7 * sum(transitions.log_ratio[a, b] for a, b in itertools.pairwise(path))
+        for i, s in enumerate(path):
+            expected[i, s] += np.exp(weight)
+    np.testing.assert_allclose(
+        np.exp(transitions.decode(rows)), expected / expected.sum(axis=1, keepdims=True), rtol=1e-9
+    )
+
+
+@given(st.integers(1, 30), st.integers(2, 6), st.integers(0, 100))
+def test_decoded_rows_are_probabilities(n: int, k: int, seed: int) -> None:
+    transitions = Transitions.fit([np.arange(10) % k], k, weight=0.3)
+    np.testing.assert_allclose(np.exp(transitions.decode(_random(n, k, seed))).sum(axis=1), 1.0)
+
+
+def test_weight_zero_and_single_paragraphs_stay_as_they_are() -> None:
+    rows = _random(5, 4, seed=2)
+    sequences = [np.array([0, 0, 0, 1, 1])]
+    np.testing.assert_allclose(Transitions.fit(sequences, 4, 0.0).decode(rows), rows)
+    np.testing.assert_allclose(Transitions.fit(sequences, 4, 0.9).decode(rows[:1]), rows[:1])
+
+
+def test_runs_pull_an_unsure_paragraph_to_its_neighbours() -> None:
+    transitions = Transitions.fit([np.array([0] * 50 + [1] * 50)], 2, weight=1.0)
+    rows = np.log(np.array([[0.9, 0.1], [0.49, 0.51], [0.9, 0.1]]))
+    assert np.exp(transitions.decode(rows))[1].argmax() == 0
+
+
+def test_long_articles_do_not_underflow() -> None:
+    transitions = Transitions.fit([np.array([0, 1] * 20)], 2, weight=0.5)
+    assert np.isfinite(transitions.decode(_random(5000, 2, seed=3))).all()
+
+
+@given(st.floats(0.2, 5.0), st.integers(0, 20))
+def test_temperature_is_found_again(temperature: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    true = log_softmax(rng.normal(size=(4000, 4)))
+    y = (np.exp(true).cumsum(axis=1) > rng.random((4000, 1))).argmax(axis=1)
+    found = fit_temperature(log_softmax(true * temperature), y)
+    assert abs(np.log(found / temperature)) < 0.35
+    np.testing.assert_allclose(np.exp(apply_temperature(true, found)).sum(axis=1), 1.0)

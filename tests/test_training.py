@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import LinearSVC
+
+import tiny
+from crosshead import views
+from crosshead.encoders.graph import GraphEncoder
+from crosshead.errors import ConfigError, DataError
+from crosshead.evaluation.selective import ABSTAIN_ALWAYS
+from crosshead.tagger import read_inputs
+from crosshead.training import Paragraphs, TrainResult, train
+
+
+@pytest.fixture(scope="module")
+def inputs(tiny_graph: Path):
+    return read_inputs(tiny.training_rows()[0], GraphEncoder(tiny_graph), with_sentences=True)
+
+
+@pytest.fixture(scope="module")
+def result(tiny_graph: Path) -> TrainResult:
+    return tiny.build_tagger(tiny_graph)
+
+
+@pytest.mark.parametrize("kind", ["paragraph", "sentence", "tfidf"])
+@pytest.mark.parametrize(
+    "classifier",
+    [LogisticRegression(C=3), LinearSVC(), RidgeClassifier(), SGDClassifier(random_state=0), DummyClassifier()],
+    ids=lambda c: type(c).__name__,
+)
+def test_a_head_agrees_with_its_scikit_learn_classifier(kind, classifier, inputs) -> None:
+    y = tiny.training_rows()[1]
+    feats = views.features(views.ViewSpec("v", kind, classifier, min_df=1), inputs)
+    rows = np.arange(len(y))
+    fitted = views.fit(feats, y, rows, 4)
+    ours = views.log_proba(fitted, feats, rows)
+    np.testing.assert_allclose(np.exp(ours).sum(axis=1), 1.0)
+    np.testing.assert_allclose(ours, fitted.view.log_proba(inputs), atol=1e-6)
+    if kind == "paragraph":
+        assert (ours.argmax(axis=1) == fitted.estimator.predict(feats.X)).all()
+    if kind == "paragraph" and isinstance(classifier, LogisticRegression):
+        np.testing.assert_allclose(np.exp(ours), fitted.estimator.predict_proba(feats.X), atol=1e-5)
+
+
+def test_neighbours_agree_with_scikit_learn(inputs) -> None:
+    y = tiny.training_rows()[1]
+    spec = views.ViewSpec("v", "paragraph", KNeighborsClassifier(3, metric="cosine"))
+    feats = views.features(spec, inputs)
+    fitted = views.fit(feats, y, np.arange(len(y)), 4)
+    proba = np.exp(views.log_proba(fitted, feats, np.arange(len(y))))
+    np.testing.assert_allclose(proba, (fitted.estimator.predict_proba(feats.X) * 3 + 0.125) / 3.5, atol=1e-6)
+
+
+def test_a_section_type_missing_in_training_gets_almost_nothing(inputs) -> None:
+    y = tiny.training_rows()[1]
+    rows = np.flatnonzero(y != 3)
+    feats = views.features(views.ViewSpec("v", "paragraph", LogisticRegression()), inputs)
+    assert np.exp(views.fit(feats, y, rows, 4).view.log_proba(inputs))[:, 3].max() < 1e-6
+
+
+def test_two_section_types_work(inputs) -> None:
+    y = (tiny.training_rows()[1] == 0).astype(int)
+    feats = views.features(views.ViewSpec("v", "paragraph", LogisticRegression()), inputs)
+    fitted = views.fit(feats, y, np.arange(len(y)), 2)
+    np.testing.assert_allclose(
+        np.exp(fitted.view.log_proba(inputs)), fitted.estimator.predict_proba(inputs.vectors), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("classifier", "message"),
+    [
+        (RandomForestClassifier(3), "RandomForestClassifier cannot be saved for tagging"),
+        (KNeighborsClassifier(3, metric="manhattan"), "metric='manhattan'; allowed are"),
+        (KNeighborsClassifier(3, weights="distance"), "weights='distance'"),
+    ],
+)
+def test_classifiers_that_no_head_can_stand_for_are_refused(classifier, message, inputs) -> None:
+    feats = views.features(views.ViewSpec("v", "paragraph", classifier), inputs)
+    with pytest.raises(ConfigError, match=message):
+        views.fit(feats, tiny.training_rows()[1], np.arange(12), 4)
+
+
+def test_neighbours_on_words_are_refused(inputs) -> None:
+    feats = views.features(views.ViewSpec("v", "tfidf", KNeighborsClassifier(3, metric="cosine"), min_df=1), inputs)
+    with pytest.raises(ConfigError, match="allowed on TF-IDF terms are linear classifiers"):
+        views.fit(feats, tiny.training_rows()[1], np.arange(12), 4)
+
+
+def test_no_frequent_term_is_said(inputs) -> None:
+    feats = views.features(views.ViewSpec("v", "tfidf", LogisticRegression(), min_df=13), inputs)
+    with pytest.raises(ConfigError, match="no term stands in 13 training paragraphs"):
+        views.fit(feats, tiny.training_rows()[1], np.arange(12), 4)
+
+
+def test_out_of_fold_rows_come_from_models_that_never_saw_them(tiny_graph: Path) -> None:
+    """Shuffle the section types of one fold's rows: its own out-of-fold rows must not change."""
+    texts, y, lengths, ids = tiny.training_rows()
+    rows = np.arange(3)
+    folds = [(np.arange(3, 12), rows), (rows, np.arange(3, 12))]
+    settings = dict(
+        section_types=tiny.SECTION_TYPES,
+        views=[views.ViewSpec("v", "paragraph", LogisticRegression())],
+        encoder=GraphEncoder(tiny_graph),
+        folds=folds,
+        decoder_weight=0.0,
+        calibrate=False,
+        risk=0.9,
+    )
+    changed = y.copy()
+    changed[:3] = [3, 2, 1]
+    before = train(Paragraphs(texts, y, lengths, ids), **settings).out_of_fold
+    after = train(Paragraphs(texts, changed, lengths, ids), **settings).out_of_fold
+    np.testing.assert_allclose(before[:3], after[:3])
+    assert not np.allclose(before[3:], after[3:])
+
+
+def test_training_twice_gives_the_same_bits(tiny_graph: Path, result: TrainResult) -> None:
+    again = tiny.build_tagger(tiny_graph)
+    assert (again.out_of_fold == result.out_of_fold).all()
+    texts = [tiny.training_rows()[0]]
+    assert (again.tagger.predict_proba(texts) == result.tagger.predict_proba(texts)).all()
+
+
+def test_a_risk_that_cannot_be_kept_abstains_always_and_says_so(tiny_graph: Path) -> None:
+    texts, y, lengths, ids = tiny.training_rows()
+    result = train(
+        Paragraphs(texts, y, lengths, ids),
+        section_types=tiny.SECTION_TYPES,
+        views=[views.ViewSpec("v", "paragraph", DummyClassifier())],
+        encoder=GraphEncoder(tiny_graph),
+        folds=[(np.arange(6, 12), np.arange(6)), (np.arange(6), np.arange(6, 12))],
+        decoder_weight=0.0,
+        calibrate=True,
+        risk=0.01,
+    )
+    assert result.tagger.threshold == ABSTAIN_ALWAYS
+    assert "every paragraph will be marked as not sure" in result.warnings[0]
+    assert all(tag.abstained and tag.section_type in tiny.SECTION_TYPES for tag in result.tagger.tag_texts(texts))
+
+
+def test_parts_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(DataError, match="1 texts, 2 section types and articles of 2 paragraphs do not fit"):
+        Paragraphs(["a"], np.array([0, 1]), [2], ["x"])
+
+
+class TestTagger:
+    def test_scores_are_probabilities_of_every_section_type(self, result: TrainResult) -> None:
+        for tag in result.tagger.tag_texts(tiny.training_rows()[0]):
+            assert list(tag.scores) == list(tiny.SECTION_TYPES)
+            assert sum(tag.scores.values()) == pytest.approx(1.0)
+            assert tag.confidence == max(tag.scores.values()) == tag.scores[tag.section_type]
+            assert tag.abstained == (tag.confidence < result.tagger.threshold)
+
+    def test_neighbours_in_the_call_change_nothing(self, result: TrainResult) -> None:
+        texts = tiny.training_rows()[0]
+        together = result.tagger.tag_texts(texts)
+        assert together == [result.tagger.tag_texts([text])[0] for text in texts]
+        assert result.tagger.tag_articles([texts[:3], texts[3:]]) == [
+            result.tagger.tag_article(texts[:3]),
+            result.tagger.tag_article(texts[3:]),
+        ]
+
+    def test_markup_and_line_breaks_change_nothing(self, result: TrainResult) -> None:
+        plain = "Shells fell on the railway yard until noon."
+        marked = "**Shells** fell on\nthe [railway yard](https://example.org)  until noon."
+        assert result.tagger.tag_texts([plain]) == result.tagger.tag_texts([marked])
+
+    def test_truncation_is_counted(self, result: TrainResult) -> None:
+        long = "garrison " * 100
+        assert result.tagger.tag_texts([long])[0].truncated_tokens == 100 + 2 - 64
+        assert result.tagger.tag_texts(["garrison"])[0].truncated_tokens == 0
+
+    def test_nothing_gives_nothing(self, result: TrainResult) -> None:
+        assert result.tagger.tag_texts([]) == []
+        assert result.tagger.tag_articles([[], []]) == [[], []]
+        assert result.tagger.predict_proba([]).shape == (0, 4)
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("", "paragraph 1 holds no text"),
+            ("\u200b \n", "paragraph 1 holds no text"),
+            ("x" * 200_001, "has 200,001 characters; at most 200,000"),
+            (7, "paragraph 1 is int, not text"),
+        ],
+    )
+    def test_bad_paragraphs_are_named(self, text, message, result: TrainResult) -> None:
+        with pytest.raises(DataError, match=message):
+            result.tagger.tag_article(["Guns.", text])
