@@ -137,7 +137,8 @@ def _transaction(store: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        store.execute("ROLLBACK")
+        if store.in_transaction:  # a full disk has rolled back already
+            store.execute("ROLLBACK")
         raise
     store.execute("COMMIT")
 

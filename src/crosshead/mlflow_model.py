@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlflow
 import mlflow.models
+import pandas as pd
 
 from crosshead import bundle
 from crosshead.errors import DataError
 from crosshead.tagger import Tag, Tagger
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ARTIFACT = "bundle"
 """Name of the bundle among the model's artifacts."""
@@ -37,8 +35,8 @@ class TaggerModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, unused-ignor
         """Load the bundle, every file checked."""
         self.tagger = bundle.load(Path(context.artifacts[ARTIFACT]))
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Tag every row of ``model_input``.
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Tag every row of ``model_input``; called directly, it takes a list of texts too.
 
         Raises
         ------
@@ -90,8 +88,6 @@ def tag_table(tagger: Tagger, rows: dict[str, list[Any]]) -> list[Tag]:
 
 def as_table(tags: Sequence[Tag], section_types: Iterable[str]) -> pd.DataFrame:
     """One row a tag: section_type, confidence, abstained, truncated_tokens, and a score for each section type."""
-    import pandas as pd
-
     columns: dict[str, Any] = {
         "section_type": pd.Series([tag.section_type for tag in tags], dtype=object),
         "confidence": pd.Series([tag.confidence for tag in tags], dtype="float64"),

@@ -6,10 +6,12 @@ so what is fetched is what was registered.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +20,7 @@ from typing import Any
 
 import crosshead
 from crosshead import bundle, champion
-from crosshead.champion import ChampionPointer
+from crosshead.champion import N_DIGITS, ChampionPointer
 from crosshead.errors import BundleError, TrackingError
 from crosshead.mlflow_store import LOCK_TIMEOUT_S, explained, file_path
 from crosshead.tracking import Run, Tracking
@@ -47,7 +49,6 @@ class RegisteredVersion:
 
     name: str
     version: int
-    model_id: str
     run_id: str
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -78,7 +79,7 @@ def log_model(run: Run, folder: Path, *, tags: Mapping[str, str] | None = None) 
         )
         with tempfile.TemporaryDirectory(prefix="crosshead-model-") as work:
             path = Path(work) / "model"
-            _write_model(path, logged, run.run_id, tuple(manifest["section_types"]))
+            _write_model(path, folder, logged, run.run_id, tuple(manifest["section_types"]))
             client.log_model_artifacts(logged.model_id, str(path))
         client.log_model_artifacts(logged.model_id, str(folder), _BUNDLE_PATH)
         client.finalize_logged_model(logged.model_id, "READY")
@@ -95,13 +96,13 @@ def register(
         logged = client.get_logged_model(model_id)
         _make_registered_model(client, name)
         all_tags = {DIGEST_TAG: logged.tags.get(DIGEST_TAG, ""), **(tags or {})}
-        made = client.create_model_version(
-            name, f"models:/{model_id}", run_id=logged.source_run_id, tags=all_tags, model_id=model_id
-        )
+        # A server looks the model up itself; a store opened directly would look it up in MLflow's default store.
+        source = logged.artifact_location if tracking.place.artifact_root else f"models:/{model_id}"
+        made = client.create_model_version(name, source, run_id=logged.source_run_id, tags=all_tags, model_id=model_id)
         earlier = json.loads(logged.tags.get("mlflow.modelVersions", "[]"))
         links = [*earlier, {"name": name, "version": str(made.version)}]  # MLflow's page reads this
         client.set_logged_model_tags(model_id, {"mlflow.modelVersions": json.dumps(links)})
-    return RegisteredVersion(name, int(made.version), model_id, logged.source_run_id or "", all_tags)
+    return RegisteredVersion(name, int(made.version), logged.source_run_id or "", all_tags)
 
 
 def find_version(tracking: Tracking, name: str, which: str | int) -> RegisteredVersion | None:
@@ -118,7 +119,7 @@ def find_version(tracking: Tracking, name: str, which: str | int) -> RegisteredV
             if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
                 return None
             raise
-    return RegisteredVersion(found.name, int(found.version), found.model_id or "", found.run_id or "", dict(found.tags))
+    return RegisteredVersion(found.name, int(found.version), found.run_id or "", dict(found.tags))
 
 
 def set_version_tags(tracking: Tracking, registered: RegisteredVersion, tags: Mapping[str, str]) -> None:
@@ -141,18 +142,18 @@ def fetch(tracking: Tracking, uri: str, cache_dir: Path) -> Path:
         If the files are not those that were registered.
     """
     parts = _parse(uri)
-    digest = ""
-    if parts["name"]:
-        which = parts["alias"] or int(parts["version"])
-        registered = find_version(tracking, parts["name"], which)
-        if registered is None:
-            raise TrackingError(
-                f"there is no {uri} in {tracking.place.shown}; train and promote a model first, or give another version"
-            )
-        model_id, digest = registered.model_id, registered.tags.get(DIGEST_TAG, "")
-    else:
-        model_id = parts["model_id"] or _model_of_run(tracking, parts["run_id"])
-    return _files_of(tracking, model_id, digest, cache_dir)
+    with explained(tracking.place, f"looking up {uri}"):
+        if parts["name"]:
+            registered = find_version(tracking, parts["name"], parts["alias"] or int(parts["version"]))
+            if registered is None:
+                raise TrackingError(
+                    f"there is no {uri} in {tracking.place.shown}; train and promote a model first, "
+                    "or give another version"
+                )
+            location = tracking.client.get_model_version_download_uri(registered.name, str(registered.version))
+            return _files_at(tracking, location, registered.tags.get(DIGEST_TAG, ""), cache_dir)
+        logged = _find_logged_model(tracking, parts["model_id"] or _model_of_run(tracking, parts["run_id"]))
+    return _files_at(tracking, logged.artifact_location, logged.tags.get(DIGEST_TAG, ""), cache_dir)
 
 
 def promote(tracking: Tracking, root: Path, registered: RegisteredVersion) -> ChampionPointer:
@@ -202,26 +203,33 @@ def _parse(uri: str) -> dict[str, str]:
 
 
 def _model_of_run(tracking: Tracking, run_id: str) -> str:
-    with explained(tracking.place, f"looking up run {run_id}"):
-        run = tracking.find_run(run_id)
-        outputs = run.outputs.model_outputs if run is not None and run.outputs is not None else []
+    run = tracking.find_run(run_id)
+    outputs = run.outputs.model_outputs if run is not None and run.outputs is not None else []
     if not outputs:
         raise TrackingError(f"run {run_id} in {tracking.place.shown} has no model; give a run of `crosshead train`")
     return str(outputs[-1].model_id)
 
 
-def _files_of(tracking: Tracking, model_id: str, digest: str, cache_dir: Path) -> Path:
-    with explained(tracking.place, f"looking up model {model_id}"):
-        logged = tracking.client.get_logged_model(model_id)
-    digest = digest or logged.tags.get(DIGEST_TAG, "")
-    local = file_path(logged.artifact_location)
-    folder = local / _BUNDLE_PATH if local is not None else cache_dir / model_id
+def _find_logged_model(tracking: Tracking, model_id: str) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return tracking.client.get_logged_model(model_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise TrackingError(f"there is no model {model_id} in {tracking.place.shown}; give another one") from error
+
+
+def _files_at(tracking: Tracking, location: str, digest: str, cache_dir: Path) -> Path:
+    local = file_path(location)
+    # One folder a place: a version never moves, and another store's version of the same number lies elsewhere.
+    folder = local / _BUNDLE_PATH if local else cache_dir / hashlib.sha256(location.encode()).hexdigest()[:N_DIGITS]
     if local is None and not folder.is_dir():
-        _download(tracking, f"{logged.artifact_location}/{_BUNDLE_PATH}", folder)
+        _download(tracking, f"{location}/{_BUNDLE_PATH}", folder)
     if not (folder / bundle.MANIFEST).is_file():
         raise TrackingError(
-            f"the files of model {model_id} are gone from {folder}; put them back, "
-            "or train again and promote that model"
+            f"the model's files are gone from {folder}; put them back, or train again and promote that model"
         )
     if digest and bundle.digest(folder) != digest:
         raise BundleError(
@@ -252,25 +260,34 @@ def _make_registered_model(client: Any, name: str) -> None:
             raise
 
 
-def _write_model(path: Path, logged: Any, run_id: str, section_types: tuple[str, ...]) -> None:
+def _write_model(path: Path, folder: Path, logged: Any, run_id: str, section_types: tuple[str, ...]) -> None:
     """Write everything of the MLflow model but the bundle, which is then uploaded without a copy in between."""
     import mlflow.pyfunc
     from mlflow.models import Model
+
+    from crosshead.mlflow_model import ARTIFACT
 
     model = Model(
         artifact_path=logged.artifact_location, run_id=run_id, model_uuid=logged.model_id, model_id=logged.model_id
     )
     package = Path(crosshead.__file__).parent
-    mlflow.pyfunc.save_model(
-        path,
-        python_model=str(package / "mlflow_model.py"),
-        mlflow_model=model,
-        code_paths=[str(package)],
-        signature=_signature(section_types),
-        input_example=_example(),
-        pip_requirements=_requirements(),
-    )
-    model.flavors["python_function"]["artifacts"] = {"bundle": {"path": _BUNDLE_PATH, "uri": "bundle"}}
+    with warnings.catch_warnings():
+        # mlflow 3.17.2 compares columns with a range, which pandas 3 will drop; gone when MLflow knows pandas 4.
+        warnings.filterwarnings("ignore", message="Operation with range is deprecated")
+        mlflow.pyfunc.save_model(
+            path,
+            python_model=str(package / "mlflow_model.py"),
+            mlflow_model=model,
+            code_paths=[str(package)],
+            signature=_signature(section_types),
+            input_example=_example(),
+            pip_requirements=_requirements(),
+        )
+    model.flavors["python_function"] |= {
+        "artifacts": {ARTIFACT: {"path": _BUNDLE_PATH, "uri": ARTIFACT}},
+        "model_code_path": "mlflow_model.py",  # MLflow puts this machine's path, and reads only the name
+    }
+    model.model_size_bytes += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     model.save(str(path / "MLmodel"))
 
 

@@ -184,7 +184,7 @@ def render_report(data: ReportData, plots: Mapping[str, Plot] | None = None) -> 
         lstrip_blocks=True,
     )
     environment.filters.update(
-        readable=readable, interval=interval_html, percent=percent, clip=clip, inline=inline_plot, signed=signed
+        readable=readable, interval=interval_html, percent=percent, clip=clip, inline=inline_plot
     )
     shown = list(within_budget(data.errors))
     drawn = draw_plots(data) if plots is None else plots
@@ -192,6 +192,7 @@ def render_report(data: ReportData, plots: Mapping[str, Plot] | None = None) -> 
     return environment.get_template("report.html").render(
         data=data,
         plots={name: inline_plot(plot, name) for name, plot in drawn.items()},
+        chapters=chapters(data),
         summary=summarise(data),
         about={**ABOUT, **data.about},
         hues=hues,
@@ -219,12 +220,18 @@ def interval_html(interval: Interval | None, form: str = "number") -> Markup:
     """Write a value with its interval below it in small; a dash for one that was not measured."""
     if interval is None:
         return Markup('<span class="none" title="not measured">–</span>')
-    write = {"number": "{:.3f}".format, "percent": lambda x: percent(x, 1), "signed": signed}[form]
+    write, join = {
+        "number": ("{:.3f}".format, "–"),
+        "percent": (lambda x: percent(x, 1), "–"),
+        "signed": (signed, " to "),
+    }[form]
     value = escape(write(interval.value))
     if interval.low is None or interval.high is None:
         return Markup(f"<b>{value}</b>")
-    low, high = escape(write(interval.low)), escape(write(interval.high))
-    return Markup(f'<b>{value}</b> <span class="range">{low} to {high}</span>')
+    low, high = write(interval.low), write(interval.high)
+    if form == "percent" and low[-1] == high[-1] == "%" and low[0].isdigit():
+        low = low.removesuffix(" %")
+    return Markup(f'<b>{value}</b> <span class="range">{escape(low)}{join}{escape(high)}</span>')
 
 
 def clip(text: str) -> str:
@@ -277,29 +284,21 @@ def by_confusion(examples: Sequence[Example]) -> list[tuple[str, str, list[Examp
 
 
 def summarise(data: ReportData) -> list[str]:
-    """Say in plain sentences what the figures mean."""
+    """Say in plain sentences what the figures mean, a paragraph for each question."""
     own = data.own
-    sentences = [
+    how_good = (
         f"On {own.n_paragraphs:,} paragraphs of {own.n_articles:,} articles that it had not learnt from, "
-        f"{data.model} chose the right section type for {_per_hundred(own.accuracy)}.",
-        *_beside_baselines(data),
-        *_strong_and_weak(own, data.confusion),
-        *_how_sure(data),
+        f"{data.model} chose the right section type for {_per_hundred(own.accuracy)}."
+    )
+    return [
+        " ".join(sentences)
+        for sentences in (
+            [how_good, *_beside_baselines(data)],
+            [*_strong_and_weak(own, data.confusion), *_contrast_sets(data)],
+            [*_how_sure(data), *_answering_when_sure(own)],
+        )
+        if sentences
     ]
-    if own.coverage is not None and own.coverage.value == 0:
-        sentences.append("It was not sure enough to answer any paragraph at the risk that was asked for.")
-    elif own.coverage is not None and own.risk is not None:
-        sentences.append(
-            f"Allowed to say “not sure”, it answers {percent(own.coverage.value)} of the paragraphs, "
-            f"and {percent(own.risk.value, 1)} of these answers are wrong."
-        )
-    if data.model in data.set_accuracy:
-        share = percent(data.set_accuracy[data.model].value)
-        sentences.append(
-            f"It tags {share} of the contrast sets right as a whole: paragraphs on one situation, in the same words, "
-            "that differ only in what they say about it."
-        )
-    return sentences
 
 
 def _per_hundred(interval: Interval) -> str:
@@ -315,8 +314,27 @@ def _beside_baselines(data: ReportData) -> Iterator[str]:
         told = f", which {about[name]}," if name in about else ""
         better = ""
         if comparison := data.comparisons.get(name):
-            better = " The difference is clear." if comparison.clear else " The difference may be chance."
-        yield f"{name}{told} is right for {100 * scores.accuracy.value:.0f} of every 100.{better}"
+            better = "; the difference is clear" if comparison.clear else "; the difference may be chance"
+        yield f"For comparison, “{name}”{told} is right for {100 * scores.accuracy.value:.0f} of every 100{better}."
+
+
+def _contrast_sets(data: ReportData) -> Iterator[str]:
+    if data.model in data.set_accuracy:
+        yield (
+            f"It tags {percent(data.set_accuracy[data.model].value)} of the contrast sets right as a whole: paragraphs "
+            "on one situation, in much the same words, that differ in what they say about it."
+        )
+
+
+def _answering_when_sure(own: Scores) -> Iterator[str]:
+    if own.coverage is None or own.risk is None:
+        if own.coverage is not None:
+            yield "It was not sure enough to answer any paragraph at the risk that was asked for."
+        return
+    yield (
+        f"Allowed to say “not sure”, it answers {percent(own.coverage.value)} of the paragraphs, "
+        f"and {percent(own.risk.value, 1)} of these answers are wrong."
+    )
 
 
 def _strong_and_weak(own: Scores, confusion: NDArray[np.intp] | None) -> Iterator[str]:
@@ -344,11 +362,26 @@ def _how_sure(data: ReportData) -> Iterator[str]:
     yield f"When it states how sure it is, it is {points:.0f} points off on average{leaning}."
 
 
-def chapters(data: ReportData) -> list[tuple[str, str]]:
-    """List anchor and title of the parts that this report has, in order."""
+def chapters(data: ReportData) -> dict[str, str]:
+    """Name the parts that this report has, by their anchors, in order."""
+    checked = (data.set_accuracy, data.duplicates is not None, data.leaks is not None, data.n_truncated is not None)
     parts: list[tuple[str, str, Any]] = [
         ("summary", "In short", True),
         ("findings", "What to keep in mind", data.findings),
         ("scores", "Scores", True),
+        ("classes", "Each section type", True),
+        ("confusion", "What is taken for what", data.confusion is not None),
+        ("confidence", "Is it as sure as it should be?", data.reliability is not None or data.label_sets is not None),
+        ("unsure", "Answering only when sure", data.risk_coverage is not None),
+        ("slices", "Where it does better and worse", data.slices),
+        ("learning", "Would more articles help?", data.learning_curve),
+        ("checks", "Checks on the data", any(checked)),
+        ("headings", data.headings.title if data.headings else "", data.headings),
+        ("words", "Telling words", data.telling_words),
+        *((f"extra-{i}", section.title, True) for i, section in enumerate(data.extra)),
+        ("right", "Paragraphs it got right", data.right),
+        ("errors", "Paragraphs it got wrong", data.errors),
+        ("reading", "How to read this", True),
+        ("facts", "How this was made", data.facts or data.config),
     ]
-    return [(anchor, title) for anchor, title, present in parts if present]
+    return {anchor: title for anchor, title, present in parts if present}

@@ -62,7 +62,8 @@ def _walk(element: Any) -> Iterator[Piece]:
     loose: list[Run] = [(_flat(element.text), False)]
     for child in element:
         tag = _tag(child)
-        if tag in _INLINE and not child.xpath(_HAS_BLOCKS):
+        in_line = tag in _INLINE and not child.xpath(_HAS_BLOCKS)
+        if in_line or (tag == "code" and any(text.strip() for text, _ in loose)):
             loose += _runs(child, bold=False)
         elif tag and tag not in _SKIPPED:
             yield from _paragraphs(loose)
@@ -99,6 +100,8 @@ def _runs(element: Any, *, bold: bool) -> Iterator[Run]:
         yield "\n", bold
     if tag in _SKIPPED or not tag:
         return
+    if tag not in _INLINE:
+        yield " ", bold
     bold = bold or tag in _BOLD or (tag == "hi" and element.get("rend") == "#b")
     yield _flat(element.text), bold
     for child in element:

@@ -1,0 +1,91 @@
+"""Which saved tagger to use, and loading it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crosshead.cli.project import project_root
+from crosshead.errors import BundleError, MissingExtraError
+
+if TYPE_CHECKING:
+    from crosshead.tagger import Tagger
+
+OPTION_HELP = "A saved tagger: its folder, models:/NAME@ALIAS or models:/NAME/VERSION.  [default: the champion]"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A tagger with what it is called."""
+
+    tagger: Tagger
+    name: str
+    version: str
+    digest: str
+    """sha256 of the bundle's manifest."""
+
+
+def load(model: str | None) -> Model:
+    """Load the tagger that ``model`` names, or the champion.
+
+    Raises
+    ------
+    BundleError
+        If there is none, or it is damaged.
+    TrackingError
+        If the registry does not hold what ``model`` names.
+    """
+    from crosshead import bundle
+
+    if model is None:
+        folder, name, version = _champion()
+    elif model.startswith(("models:/", "runs:/")):
+        folder, name, version = _fetch(model), "", ""
+    else:
+        folder, name, version = _folder(model), "", ""
+    digest = bundle.digest(folder) if (folder / bundle.MANIFEST).is_file() else ""
+    tagger = bundle.load(folder)
+    return Model(tagger, name or tagger.name, version or tagger.version, digest)
+
+
+def _champion() -> tuple[Path, str, str]:
+    from crosshead import champion
+
+    root = project_root()
+    if root is None:
+        raise BundleError(
+            "no saved tagger to use: this is no crosshead project (no conf/config.yaml here or above), so there is no "
+            "champion; name a saved tagger with --model FOLDER, or change to the project's folder or set CROSSHEAD_ROOT to it"
+        )
+    pointer = champion.find(root)
+    if pointer is None:
+        raise BundleError(
+            f"no tagger has been trained in {root} yet; type: make train (or: crosshead run), "
+            "or name a saved tagger with --model FOLDER"
+        )
+    return pointer.bundle, pointer.name, "" if pointer.version is None else str(pointer.version)
+
+
+def _folder(model: str) -> Path:
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "is not there"
+        raise BundleError(
+            f"the saved tagger {model!r} {what}; give the folder that `crosshead train` wrote, "
+            "or models:/NAME@ALIAS for one in the registry"
+        )
+    return folder
+
+
+def _fetch(model: str) -> Path:
+    try:
+        from crosshead import registry
+        from crosshead.settings import compose
+        from crosshead.tracking import Tracking
+    except ImportError as error:
+        raise MissingExtraError(f"--model {model}", "train") from error
+    root = project_root()
+    tracking = compose((), root).get("tracking", {}) if root else {}
+    home = root or Path.cwd()
+    return registry.fetch(Tracking.at(home, uri=tracking.get("uri")), model, home / "models" / ".fetched")

@@ -1,0 +1,269 @@
+"""Tables of articles: JSONL, JSON, CSV and Parquet, read row by row.
+
+A bad row is given as its error in the place of its article, and the rest goes on. Lines longer than
+``MAX_LINE_BYTES`` are such errors; they are passed over without being held in memory.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
+from typing import BinaryIO
+
+from crosshead.errors import ArticleError
+from crosshead.readers.blocks import MAX_ARTICLE_BYTES
+from crosshead.readers.encodings import (
+    GZIP_MAGIC,
+    byte_order_encoding,
+    decode,
+    guess_encoding,
+    read_limited,
+    refuse_binary,
+)
+from crosshead.readers.rows import Placed, RowReader, check_columns
+
+MAX_LINE_BYTES = MAX_ARTICLE_BYTES
+# A JSON document is held in memory as a whole; for more there are the other formats.
+MAX_JSON_BYTES = 256 * 1024**2
+_CHUNK_BYTES = 256 * 1024
+_BATCH_ROWS = 512
+
+
+def read_rows(stream: BinaryIO, format: str, default_id: str) -> Iterator[Placed]:
+    """Yield the place and the article, or the error, of each row of one file.
+
+    Parameters
+    ----------
+    stream : binary file
+        For Parquet it must be seekable.
+    format : {'jsonl', 'json', 'csv', 'parquet'}
+    default_id : str
+        Articles without an id are named ``<default_id>:<number of the line or row>``.
+
+    Raises
+    ------
+    ArticleError
+        If nothing of the file can be read.
+    """
+    reader = RowReader(lambda where: f"{default_id}:{where.split()[-1]}")
+    readers = {"jsonl": _read_jsonl, "json": _read_json, "csv": _read_csv, "parquet": _read_parquet}
+    yield from readers[format](stream, reader)
+    yield from reader.finish()
+
+
+def _read_jsonl(stream: BinaryIO, reader: RowReader) -> Iterator[Placed]:
+    lines = _Lines(stream)
+    while True:
+        try:
+            line = next(lines)
+            row = _load_json(line) if line.strip() else None
+        except StopIteration:
+            return
+        except ArticleError as error:
+            reader.n_rows += 1
+            yield f"line {lines.number}", error
+        else:
+            if line.strip():
+                yield from reader.read(f"line {lines.number}", row)
+
+
+def _read_json(stream: BinaryIO, reader: RowReader) -> Iterator[Placed]:
+    rows = _load_json(decode(read_limited(stream, MAX_JSON_BYTES)).text)
+    for number, row in enumerate(rows if isinstance(rows, list) else [rows], start=1):
+        yield from reader.read(f"row {number}", row)
+
+
+def _load_json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ArticleError("its JSON is nested too deeply; a row is a flat object") from error
+    except ValueError as error:
+        raise ArticleError(f"it is not valid JSON ({error}); write one object a line for jsonl") from error
+
+
+def _read_csv(stream: BinaryIO, reader: RowReader) -> Iterator[Placed]:
+    # The module's only limit is one for the whole process; it is raised, never lowered.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
+    lines = _Lines(stream)
+    rows = csv.reader(lines, delimiter=_delimiter(lines.head), strict=True)
+    names = _next_row(rows)
+    if isinstance(names, ArticleError):
+        raise names
+    if names is None:
+        return
+    names = [name.strip() for name in names]
+    check_columns(names)
+    while True:
+        where = f"line {lines.number + 1}"
+        row = _next_row(rows)
+        if row is None:
+            return
+        if isinstance(row, ArticleError):
+            reader.n_rows += 1
+            yield where, row
+        elif row:
+            yield from _read_csv_row(where, names, row, reader)
+
+
+def _read_csv_row(where: str, names: list[str], row: list[str], reader: RowReader) -> Iterator[Placed]:
+    if len(row) != len(names):
+        reader.n_rows += 1
+        yield where, ArticleError(
+            f"it has {len(row)} fields but the header names {len(names)}; quote fields that hold the delimiter"
+        )
+        return
+    fields: dict[str, object] = dict(zip(names, row, strict=True))
+    if told := fields.get("paragraphs"):
+        try:
+            fields["paragraphs"] = _load_json(str(told))
+        except ArticleError:
+            yield where, ArticleError("'paragraphs' is not a JSON list; in CSV give one paragraph a row")
+            return
+    yield from reader.read(where, fields)
+
+
+def _next_row(rows: Iterator[list[str]]) -> list[str] | ArticleError | None:
+    try:
+        return next(rows, None)
+    except ArticleError as error:
+        return error
+    except csv.Error as error:
+        return ArticleError(f"it is not valid CSV ({error}); quote the field and double the quotes inside it")
+
+
+def _delimiter(head: bytes) -> str:
+    """Take the commonest of comma, semicolon and tab in the header line."""
+    header = head.partition(b"\n")[0]
+    return max(",;\t", key=lambda mark: header.count(mark.encode()))
+
+
+def _read_parquet(stream: BinaryIO, reader: RowReader) -> Iterator[Placed]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(stream)
+        check_columns(table.schema_arrow.names)
+        number = 0
+        for batch in table.iter_batches(batch_size=_BATCH_ROWS):
+            for row in batch.to_pylist():
+                number += 1
+                yield from reader.read(f"row {number}", row)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ArticleError(f"it is not a whole Parquet file ({reason}); write it again") from error
+
+
+class _Lines:
+    """The lines of a stream as text, each told apart before it is decoded, so that a bad one spoils no other.
+
+    An iterator that goes on after it raised ArticleError, which a generator could not. ``number`` is that of the
+    line read last.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        chunks = _unpacked(stream)
+        self.head = next(chunks, b"")
+        refuse_binary(self.head)
+        self.number = 0
+        self._encoding = _line_encoding(self.head)
+        marked = self._encoding in ("utf-16", "utf-32")
+        chunks = chain([self.head], chunks)
+        if marked:
+            chunks = _recoded(chunks, self._encoding)
+            self.head = next(chunks, b"")
+            chunks = chain([self.head], chunks)
+            self._encoding = "utf-8"
+        if b"\n" not in self.head and b"\r" in self.head:
+            self.head = self.head.replace(b"\r", b"\n")
+            chunks = (chunk.replace(b"\r", b"\n") for chunk in chunks)
+        self._lines = _split_lines(chunks)
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.number += 1
+        if line is None:
+            raise ArticleError(
+                f"the line is longer than {MAX_LINE_BYTES} bytes, the most that is read; cut the article"
+            )
+        if self.number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        try:
+            return line.decode(self._encoding)
+        except UnicodeDecodeError as error:
+            byte = line[error.start]
+            raise ArticleError(
+                f"byte {byte:#04x} at position {error.start} of the line is not {self._encoding}; save it as UTF-8"
+            ) from error
+
+
+def _line_encoding(head: bytes) -> str:
+    marked = byte_order_encoding(head)
+    if marked is not None:
+        return marked.removesuffix("-sig")
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head, final=len(head) < _CHUNK_BYTES)
+    except UnicodeDecodeError:
+        return guess_encoding(head) or "utf-8"
+    return "utf-8"
+
+
+def _unpacked(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield a stream in chunks, unpacked if it is gzip."""
+    head = stream.read(_CHUNK_BYTES)
+    chunks = chain([head], iter(partial(stream.read, _CHUNK_BYTES), b""))
+    if not head.startswith(GZIP_MAGIC):
+        yield from chunks
+        return
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        for chunk in chunks:
+            while chunk:
+                yield unpacker.decompress(chunk, _CHUNK_BYTES)
+                chunk = unpacker.unconsumed_tail
+                if unpacker.eof:
+                    chunk = unpacker.unused_data
+                    unpacker = zlib.decompressobj(wbits=31)
+    except zlib.error as error:
+        raise ArticleError(f"it is a damaged gzip file ({error}); pack it again") from error
+
+
+def _recoded(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+    for chunk in chunks:
+        yield decoder.decode(chunk).encode("utf-8", errors="replace")
+
+
+def _split_lines(chunks: Iterator[bytes]) -> Iterator[bytes | None]:
+    r"""Yield lines with their ``\n``; None for a line above the limit, of which no more than a chunk is held."""
+    held: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        for line in chunk.splitlines(keepends=True) if b"\r" not in chunk else _at_newlines(chunk):
+            size += len(line)
+            if size <= MAX_LINE_BYTES:
+                held.append(line)
+            else:
+                held.clear()
+            if line.endswith(b"\n"):
+                yield b"".join(held) if size <= MAX_LINE_BYTES else None
+                held, size = [], 0
+    if size:
+        yield b"".join(held) if size <= MAX_LINE_BYTES else None
+
+
+def _at_newlines(chunk: bytes) -> Iterator[bytes]:
+    r"""Split at ``\n`` only: ``bytes.splitlines`` takes ``\r`` for a line end as well."""
+    *whole, rest = chunk.split(b"\n")
+    yield from (line + b"\n" for line in whole)
+    if rest:
+        yield rest
