@@ -35,7 +35,7 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """Paragraphs in order, with the text that they were cut from.
+    r"""Paragraphs in order, with the text that they were cut from.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Article:
     paragraphs : tuple of Paragraph
         At least one.
     source : str
-        The decoded text with line ends made ``\\n``; for HTML, the extracted text.
+        The decoded text with line ends made ``\n``; for HTML, the extracted text.
     metadata : mapping
         Front matter, further columns of a row, or what a web page says about itself.
     left_out : mapping of str to int
@@ -99,9 +99,7 @@ class Article:
         for index, given in enumerate(texts):
             text = given.strip()
             if not text:
-                raise ArticleError(
-                    f"paragraph {index} of article {article_id!r} is empty; give it text or take it out"
-                )
+                raise ArticleError(f"paragraph {index} of article {article_id!r} is empty; give it text or take it out")
             path = tuple(headings[index]) if headings is not None else ()
             paragraphs.append(Paragraph(text, index, path, start, start + len(text)))
             start += len(text) + len(PARAGRAPH_GAP)

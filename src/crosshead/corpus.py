@@ -11,11 +11,11 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crosshead.annotations import Place
+from crosshead.annotations import Place, Verdicts
 from crosshead.contrast_sets import ContrastParagraph
 from crosshead.errors import DataError
 from crosshead.taxonomy import HeadingMatch
@@ -23,7 +23,7 @@ from crosshead.taxonomy import HeadingMatch
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features
 
-    from crosshead.articles import Article
+    from crosshead.articles import Article, Paragraph
 
 SPLITS = ("train", "test")
 SUMMARY = "corpus.json"
@@ -55,43 +55,31 @@ class Row:
     group_id: str
 
 
+_COLUMNS = tuple(field.name for field in fields(Row))
+
+
 def article_rows(
-    articles: Iterable[Article], annotated: Mapping[Place, str], by_heading: Mapping[Place, HeadingMatch], labels: str
+    articles: Iterable[Article], verdicts: Verdicts, by_heading: Mapping[Place, HeadingMatch], labels: str
 ) -> list[Row]:
     """Make a row of every paragraph that has a label; ``labels`` is annotations, headings or both.
 
-    With ``both``, an annotation wins over a heading. Every article is a group of its own here.
+    With ``both``, an annotation wins over a heading, and a paragraph whose annotators are divided stays without a
+    label. Every article is a group of its own here.
     """
     rows = []
+    disputed = frozenset(verdicts.disputed)
     for article in articles:
         for paragraph in article.paragraphs:
             place = (article.article_id, paragraph.index)
             from_heading = by_heading[place].section_type if place in by_heading else None
-            annotation = annotated.get(place) if labels != "headings" else None
-            section_type = annotation or (from_heading if labels != "annotations" else None)
-            if section_type is None:
-                continue
-            rows.append(
-                Row(
-                    paragraph_id=f"{article.article_id}#{paragraph.index}",
-                    article_id=article.article_id,
-                    paragraph=paragraph.index,
-                    text=paragraph.text,
-                    headings=tuple(paragraph.headings),
-                    start=paragraph.start,
-                    end=paragraph.end,
-                    section_type=section_type,
-                    label_source="annotation" if annotation else "heading",
-                    heading_section_type=from_heading,
-                    genre=_word(article.metadata.get("genre")),
-                    setting=_word(article.metadata.get("setting")),
-                    conflict=_word(article.metadata.get("conflict")),
-                    date=_word(article.metadata.get("date")),
-                    language=_word(article.metadata.get("language")),
-                    origin="article",
-                    group_id=article.article_id,
-                )
-            )
+            if labels == "headings":
+                section_type, source = from_heading, "heading"
+            else:
+                section_type, source = verdicts.section_types.get(place), "annotation"
+                if section_type is None and labels == "both" and place not in disputed:
+                    section_type, source = from_heading, "heading"
+            if section_type is not None:
+                rows.append(_article_row(article, paragraph, section_type, source, from_heading))
     return rows
 
 
@@ -124,24 +112,51 @@ def contrast_rows(contrast_sets: Iterable[ContrastParagraph]) -> list[Row]:
     ]
 
 
+def _article_row(
+    article: Article, paragraph: Paragraph, section_type: str, label_source: str, from_heading: str | None
+) -> Row:
+    return Row(
+        paragraph_id=f"{article.article_id}#{paragraph.index}",
+        article_id=article.article_id,
+        paragraph=paragraph.index,
+        text=paragraph.text,
+        headings=tuple(paragraph.headings),
+        start=paragraph.start,
+        end=paragraph.end,
+        section_type=section_type,
+        label_source=label_source,
+        heading_section_type=from_heading,
+        genre=_word(article.metadata.get("genre")),
+        setting=_word(article.metadata.get("setting")),
+        conflict=_word(article.metadata.get("conflict")),
+        date=_word(article.metadata.get("date")),
+        language=_word(article.metadata.get("language")),
+        origin="article",
+        group_id=article.article_id,
+    )
+
+
 def features() -> Features:
     """Declare the table's columns for the ``datasets`` library."""
     from datasets import Features, List, Value
 
     kinds = {"paragraph": Value("int32"), "start": Value("int64"), "end": Value("int64")}
     kinds["headings"] = List(Value("string"))
-    return Features({field.name: kinds.get(field.name, Value("string")) for field in fields(Row)})
+    return Features({name: kinds.get(name, Value("string")) for name in _COLUMNS})
 
 
 def make_table(rows: Mapping[str, Sequence[Row]]) -> DatasetDict:
     """Make a DatasetDict of the rows of each split."""
     _quiet_datasets()
+    import pyarrow
     from datasets import Dataset, DatasetDict
 
-    names = [field.name for field in fields(Row)]
+    schema = features().arrow_schema
     return DatasetDict(
         {
-            split: Dataset.from_dict({n: [getattr(row, n) for row in rows[split]] for n in names}, features=features())
+            split: Dataset(
+                pyarrow.table({name: [getattr(row, name) for row in rows[split]] for name in _COLUMNS}, schema=schema)
+            )
             for split in SPLITS
         }
     )
@@ -153,7 +168,8 @@ def digest_rows(rows: Mapping[str, Sequence[Row]]) -> str:
     for split in SPLITS:
         digest.update(f"{split}\n".encode())
         for row in rows[split]:
-            line = json.dumps(asdict(row), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+            cells = {name: getattr(row, name) for name in _COLUMNS}  # dataclasses.asdict takes ten times as long
+            line = json.dumps(cells, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
             digest.update(f"{line}\n".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
@@ -172,6 +188,14 @@ def write_table(table: DatasetDict, summary: Mapping[str, Any], folder: Path) ->
         hashes[f"{split}.parquet"] = hashlib.sha256(buffer.getvalue()).hexdigest()
     text = json.dumps({**summary, "files": hashes}, ensure_ascii=False, indent=2)
     write_file(folder / SUMMARY, f"{text}\n".encode())
+
+
+def remove_summary(folder: Path) -> None:
+    """Make a folder unreadable to :func:`read_table` until :func:`write_table` has finished."""
+    try:
+        (folder / SUMMARY).unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(folder / SUMMARY, error) from error
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -231,9 +255,13 @@ def write_file(path: Path, content: bytes) -> None:
             os.unlink(work)
             raise
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be written: {error.strerror}; make room there, or set another folder with prepared_dir"
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{path} cannot be written: {error.strerror}; make room there, or set another folder with prepared_dir"
+    )
 
 
 def _word(value: object) -> str | None:

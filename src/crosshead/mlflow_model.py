@@ -13,7 +13,9 @@ from typing import Any
 
 import mlflow
 import mlflow.models
+import numpy as np
 import pandas as pd
+from mlflow.exceptions import MlflowException
 
 from crosshead import bundle
 from crosshead.errors import DataError
@@ -40,13 +42,17 @@ class TaggerModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, unused-ignor
 
         Raises
         ------
-        DataError
-            If there is no column of texts, a text is missing, or an article has a paragraph number twice.
+        MlflowException
+            If there is no column of texts, a text is missing, or an article has a paragraph number twice. It is
+            MLflow's own class because its server hides the message of every other behind "unexpected error".
         """
         if self.tagger is None:
             self.load_context(context)
         assert self.tagger is not None
-        return as_table(tag_table(self.tagger, as_columns(model_input)), self.tagger.section_types)
+        try:
+            return as_table(tag_table(self.tagger, as_columns(model_input)), self.tagger.section_types)
+        except DataError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
 
 
 def as_columns(model_input: Any) -> dict[str, list[Any]]:
@@ -68,6 +74,8 @@ def as_columns(model_input: Any) -> dict[str, list[Any]]:
         rows = {name: [row.get(name) for row in listed] for name in dict.fromkeys(key for row in listed for key in row)}
     if "text" not in rows:
         raise DataError(f"the table has columns {list(rows)}; it needs a column 'text' with one paragraph a row")
+    if len(rows["text"]) == 1 and isinstance(rows["text"][0], list | tuple | np.ndarray):
+        return {name: _as_list(values[0]) for name, values in rows.items()}  # MLflow's reading of {"text": [...]}
     return rows
 
 

@@ -152,7 +152,7 @@ def plot_reliability(reliability: Reliability, *, ece: Interval | None = None, f
         low = [b.accuracy.value if b.accuracy.low is None else b.accuracy.low for b in bins]
         high = [b.accuracy.value if b.accuracy.high is None else b.accuracy.high for b in bins]
         upper.fill_between(confidence, low, high, color=ACCENT, alpha=0.18, linewidth=0)
-        upper.plot(confidence, [b.accuracy.value for b in bins], color=ACCENT, marker="o", markersize=5)
+        upper.plot(confidence, [b.accuracy.value for b in bins], color=ACCENT, marker="o", markersize=5, clip_on=False)
         upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="Share that is right")
         upper.yaxis.set_major_formatter(PercentFormatter(1))
         counts = np.asarray(reliability.histogram)

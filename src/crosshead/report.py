@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from html import escape
 from itertools import groupby
 from pathlib import Path
@@ -52,11 +53,16 @@ from crosshead.plots import (
 )
 
 N_ERRORS_OPEN = 8
+POINTS_PER_REM = 12
+LARGE_SLICE = (30, 5)
 MAX_TEXT_CHARACTERS = 3_000
 MAX_ERROR_BYTES = 1_600_000
 THEME = {
     INK: "ink", MUTED: "muted", GRID: "grid", ACCENT: "accent", ON_ACCENT: "on-accent",
     SERIES[1]: "second", SERIES[2]: "third", SERIES[3]: "fourth",
+}  # fmt: skip
+MEASURES = {
+    "macro_f1": "macro-F1", "accuracy": "share right", "log_loss": "log-loss", "brier": "Brier score", "ece": "ECE",
 }  # fmt: skip
 ABOUT = {
     "majority": "always answers the most frequent section type",
@@ -176,6 +182,29 @@ def draw_plots(data: ReportData) -> dict[str, Plot]:
 
 def render_report(data: ReportData, plots: Mapping[str, Plot] | None = None) -> str:
     """Return the report as HTML; ``plots`` saves drawing them again."""
+    shown = list(within_budget(data.errors))
+    drawn = draw_plots(data) if plots is None else plots
+    hues = {c.section_type: i % 6 for i, c in enumerate(data.own.classes)}
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            data=data,
+            plots={name: inline_plot(plot, name) for name, plot in drawn.items()},
+            chapters=chapters(data),
+            summary=summarise(data),
+            about={**ABOUT, **data.about},
+            measure_names=MEASURES,
+            hues=hues,
+            errors_open=shown[:N_ERRORS_OPEN],
+            error_groups=by_confusion(shown),
+            n_left_out=len(data.errors) - len(shown),
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("crosshead"),
         autoescape=True,
@@ -183,23 +212,11 @@ def render_report(data: ReportData, plots: Mapping[str, Plot] | None = None) -> 
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.tests["is_large"] = is_large
     environment.filters.update(
         readable=readable, interval=interval_html, percent=percent, clip=clip, inline=inline_plot
     )
-    shown = list(within_budget(data.errors))
-    drawn = draw_plots(data) if plots is None else plots
-    hues = {c.section_type: i % 6 for i, c in enumerate(data.own.classes)}
-    return environment.get_template("report.html").render(
-        data=data,
-        plots={name: inline_plot(plot, name) for name, plot in drawn.items()},
-        chapters=chapters(data),
-        summary=summarise(data),
-        about={**ABOUT, **data.about},
-        hues=hues,
-        errors_open=shown[:N_ERRORS_OPEN],
-        error_groups=by_confusion(shown),
-        n_left_out=len(data.errors) - len(shown),
-    )
+    return environment
 
 
 def percent(share: float, digits: int = 0) -> str:
@@ -220,18 +237,23 @@ def interval_html(interval: Interval | None, form: str = "number") -> Markup:
     """Write a value with its interval below it in small; a dash for one that was not measured."""
     if interval is None:
         return Markup('<span class="none" title="not measured">–</span>')
-    write, join = {
-        "number": ("{:.3f}".format, "–"),
-        "percent": (lambda x: percent(x, 1), "–"),
-        "signed": (signed, " to "),
-    }[form]
-    value = escape(write(interval.value))
+    value = escape(_write(interval.value, form))
     if interval.low is None or interval.high is None:
         return Markup(f"<b>{value}</b>")
-    low, high = write(interval.low), write(interval.high)
-    if form == "percent" and low[-1] == high[-1] == "%" and low[0].isdigit():
+    low, high = _write(interval.low, form), _write(interval.high, form)
+    if low.endswith("%") and low[0].isdigit() and high[0].isdigit():
         low = low.removesuffix(" %")
+    join = " to " if form == "signed" else "–"
     return Markup(f'<b>{value}</b> <span class="range">{escape(low)}{join}{escape(high)}</span>')
+
+
+def _write(value: float, form: str) -> str:
+    return percent(value, 1) if form == "percent" else signed(value) if form == "signed" else f"{value:.3f}"
+
+
+def is_large(row: Slice) -> bool:
+    """Whether a slice has enough paragraphs and articles to stand in the open."""
+    return row.n_paragraphs >= LARGE_SLICE[0] and row.n_articles >= LARGE_SLICE[1]
 
 
 def clip(text: str) -> str:
@@ -256,7 +278,7 @@ def inline_plot(plot: Plot, name: str) -> Markup:
         svg = svg.replace(colour, f"var(--{role})")
     svg = re.sub(r"font: ([^;\"]*?)'[^']*'(?:, [^;\"]*)?", r"font: \1var(--sans)", svg)
     width = re.search(r'viewBox="0 0 ([\d.]+)', svg)
-    size = f'style="max-width: {float(width.group(1)) / 16:.1f}rem"' if width else ""
+    size = f'style="max-width: {float(width.group(1)) / POINTS_PER_REM:.1f}rem"' if width else ""
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", svg, count=1)
     return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(plot.alt)}" {size}', 1))
 
@@ -309,13 +331,15 @@ def _per_hundred(interval: Interval) -> str:
 
 
 def _beside_baselines(data: ReportData) -> Iterator[str]:
-    about = {**ABOUT, **data.about}
+    about, told = {**ABOUT, **data.about}, []
     for name, scores in data.baselines.items():
-        told = f", which {about[name]}," if name in about else ""
-        better = ""
+        does = f", which {about[name]}," if name in about else ""
+        right = f"“{name}”{does} is right for {100 * scores.accuracy.value:.0f} of every 100"
         if comparison := data.comparisons.get(name):
-            better = "; the difference is clear" if comparison.clear else "; the difference may be chance"
-        yield f"For comparison, “{name}”{told} is right for {100 * scores.accuracy.value:.0f} of every 100{better}."
+            right += " (the difference is clear)" if comparison.clear else " (the difference may be chance)"
+        told.append(right)
+    if told:
+        yield f"For comparison, {', and '.join(told)}."
 
 
 def _contrast_sets(data: ReportData) -> Iterator[str]:

@@ -6,8 +6,10 @@ The only module that imports hydra and omegaconf.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
 import inspect
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -282,6 +284,18 @@ def _check_arguments(constructor: Any, arguments: Mapping[str, Any], key: str) -
             raise ConfigError(f"{key}.{name} is an old scikit-learn name; write {RENAMED[name]}")
         if name not in known:
             raise ConfigError(f"{key}.{name} is no argument of {constructor.__name__}{_nearest(name, known)}")
+
+
+def to_yaml(resolved: Mapping[str, Any]) -> str:
+    """Write a resolved configuration as YAML."""
+    from omegaconf import OmegaConf
+
+    return str(OmegaConf.to_yaml(OmegaConf.create(dict(resolved))))
+
+
+def config_digest(resolved: Mapping[str, Any]) -> str:
+    """Name a resolved configuration by its content."""
+    return hashlib.sha256(json.dumps(resolved, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def check_all(root: Path | None = None) -> dict[str, str | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 MAX_PARAMS, MAX_METRICS, MAX_TAGS = 100, 1000, 100
 """MLflow's limits on one call."""
+MAX_KEY = 250
 MAX_DIGEST = 36
 """Characters of a dataset's digest that MLflow keeps."""
 ENDED_BY = "crosshead.ended_by"
@@ -78,23 +80,23 @@ class Run:
         for item in items:
             if not isinstance(item, Param):
                 continue
-            value = param_text(item.value)
-            known = {**self._params, **params}.get(item.key, value)
+            key, value = _key(item.key), param_text(item.value)
+            known = {**self._params, **params}.get(key, value)
             if known != value:
                 raise TrackingError(
-                    f"run {self.run_id} has parameter {item.key} = {known!r} and cannot change it to {value!r}; "
+                    f"run {self.run_id} has parameter {key} = {known!r} and cannot change it to {value!r}; "
                     "start a new run for other settings"
                 )
-            if item.key not in self._params:
-                params[item.key] = value
+            if key not in self._params:
+                params[key] = value
         return params
 
     def _send(self, items: Sequence[LogItem], params: Mapping[str, str]) -> None:
         from mlflow import entities
 
         client, now = self.tracking.client, time.time_ns() // 1_000_000
-        metrics = [entities.Metric(i.key, float(i.value), now, i.step) for i in items if isinstance(i, Metric)]
-        tags = [entities.RunTag(i.key, i.value) for i in items if isinstance(i, Tag)]
+        metrics = [entities.Metric(_key(i.key), float(i.value), now, i.step) for i in items if isinstance(i, Metric)]
+        tags = [entities.RunTag(_key(i.key), i.value) for i in items if isinstance(i, Tag)]
         log_batch = client.log_batch
         for part in _parts([entities.Param(key, value) for key, value in params.items()], MAX_PARAMS):
             log_batch(self.run_id, params=part)
@@ -334,6 +336,11 @@ def _dataset_input(item: DatasetInput) -> Any:
         profile=json.dumps({"num_rows": item.n_rows, "sha256": item.digest}),
     )
     return entities.DatasetInput(dataset, [entities.InputTag("mlflow.data.context", item.context)])
+
+
+def _key(name: str) -> str:
+    """Replace what MLflow refuses in a name; a section type may hold any letter."""
+    return re.sub(r"[^\w.\- :/]", "_", name)[:MAX_KEY]
 
 
 def _parts(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

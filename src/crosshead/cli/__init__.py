@@ -13,9 +13,10 @@ import click
 
 from crosshead.cli.environment import prepare_process
 from crosshead.cli.exits import Exit
-from crosshead.cli.group import State, crosshead
+from crosshead.cli.group import ClosedPipeError, State, crosshead
 from crosshead.cli.words import printable
 from crosshead.errors import CrossheadError
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; no error of the user's making shows a traceback."""
@@ -23,7 +24,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_process(debug=state.debug)
     try:
         code = crosshead.main(args=argv, prog_name="crosshead", standalone_mode=False, obj=state)
-        sys.stdout.flush()
     except Exception as error:
         return _explain(error, state)
     except KeyboardInterrupt:
@@ -40,7 +40,7 @@ def _explain(error: Exception, state: State) -> int:
     if isinstance(error, click.Abort):
         _complain("interrupted")
         return Exit.INTERRUPTED
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, ClosedPipeError):
         _silence_stdout()
         return Exit.CLOSED_PIPE
     if state.debug:
@@ -51,6 +51,7 @@ def _explain(error: Exception, state: State) -> int:
         _complain(str(error))
         return error.exit_code
     if isinstance(error, OSError) and error.strerror:
+        _silence_stdout()
         _complain(_about_file(error))
         return Exit.DATA
     _complain(f"unexpected {type(error).__name__}: {error}\nThis is a mistake in crosshead. {_how_to_debug(state)}")
@@ -84,7 +85,7 @@ def _complain(message: str) -> None:
 
 
 def _silence_stdout() -> None:
-    """Let the interpreter's last flush go nowhere; the reader of our output has left."""
+    """Let the interpreter's last flush go nowhere: what it would write to has left, or is full."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):

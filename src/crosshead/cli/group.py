@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,11 +13,6 @@ import click
 
 from crosshead import __version__
 from crosshead.cli.exits import MEANINGS
-
-EXIT_CODES = "
-Exit codes:
-" + "
-".join(f"  {code:>4}  {meaning}" for code, meaning in MEANINGS.items())
 
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Tag": {
@@ -27,9 +24,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "prepare": ("crosshead.cli.pipeline:prepare", "Turn articles into a table of labelled paragraphs."),
         "train": ("crosshead.cli.pipeline:train", "Train a tagger on the prepared paragraphs."),
         "evaluate": ("crosshead.cli.pipeline:evaluate", "Score the trained tagger and write the report."),
+        "show": ("crosshead.cli.pipeline:show", "Show the scores of the last evaluation."),
     },
     "Look after": {
-        "doctor": ("crosshead.cli.doctor:doctor", "Show what is installed, chosen and lying about."),
+        "doctor": ("crosshead.cli.doctor:doctor", "Show what is installed, chosen and left over."),
         "config": ("crosshead.cli.config:config", "Show or check the configuration."),
     },
 }
@@ -62,7 +60,9 @@ class LazyGroup(click.Group):
         found: click.Command = getattr(importlib.import_module(module), name)
         return found
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the sub-command; a misspelt name gets the nearest one."""
         if args[0] not in _PLACES and not args[0].startswith("-"):
             raise click.UsageError(_no_such(args[0]), ctx)
@@ -73,6 +73,11 @@ class LazyGroup(click.Group):
         for title, commands in SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl([(name.ljust(9), summary) for name, (_, summary) in commands.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the exit codes."""
+        with formatter.section("Exit codes"):
+            _write_lines(formatter, (f"{code:>3}  {meaning}" for code, meaning in MEANINGS.items()))
 
 
 def _no_such(name: str) -> str:
@@ -98,13 +103,59 @@ debug_option: Callable[[F], F] = click.option(
 )
 
 
-@click.group(cls=LazyGroup, context_settings=CONTEXT, epilog=EXIT_CODES)
+class Command(click.Command):
+    """A command whose help ends with examples, as they are typed."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        if self.examples:
+            with formatter.section("Examples"):
+                _write_lines(formatter, self.examples)
+
+
+def command(*examples: str) -> Callable[[Callable[..., int]], Command]:
+    """Make a function that returns an exit code a command; its docstring is the help."""
+
+    def decorate(function: Callable[..., int]) -> Command:
+        made = debug_option(_keep_broken_pipe(function))
+        return click.command(cls=Command, context_settings=CONTEXT, examples=examples)(made)
+
+    return decorate
+
+
+class ClosedPipeError(Exception):
+    """Whoever read the output has left."""
+
+
+def _keep_broken_pipe(function: Callable[..., int]) -> Callable[..., int]:
+    """Rename a BrokenPipeError, which click would turn into exit code 1."""
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> int:
+        try:
+            code = function(*args, **kwargs)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise ClosedPipeError from error
+        return code
+
+    return called
+
+
+def _write_lines(formatter: click.HelpFormatter, lines: Iterable[str]) -> None:
+    for line in lines:
+        formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+@click.group(cls=LazyGroup, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="crosshead", message="%(prog)s %(version)s")
 @debug_option
 def crosshead() -> None:
     """Learn section types from articles with headings; tag the paragraphs of articles without.
 
-    \b
-    First:   crosshead run                 train on the articles in data/, a minute or two
-    Then:    crosshead tag article.md      or a folder, or - for standard input
+    First `crosshead run`, a minute or two, then `crosshead tag article.md`. Every command explains itself with -h.
     """

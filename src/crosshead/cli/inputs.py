@@ -1,1 +1,105 @@
-"""From the names on the command line to what is tagged, in order and in chunks."""
+"""From the names on the command line to what is tagged: in order, in chunks, with what could not be read."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from crosshead.articles import Article
+from crosshead.cli.items import Item
+from crosshead.cli.records import read_items
+from crosshead.errors import ArticleError, DataError
+from crosshead.readers import read_articles
+from crosshead.readers.encodings import GZIP_ERRORS, damaged_gzip, unpack
+from crosshead.readers.formats import AUTO, stem_of
+from crosshead.readers.inputs import STDIN, Found, InputFile, find_files, why
+
+PARAGRAPHS_PER_CHUNK = 512
+ITEMS_PER_CHUNK = 64
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def find(names: Sequence[str], format: str) -> Found:
+    """List the files behind files, folders, patterns and ``-``, with those that are not there."""
+    return find_files(names, format)
+
+
+def read(found: Found) -> Iterator[list[Item]]:
+    """Read everything in order; JSONL follows its own contract, documents and tables become articles."""
+    if found.problems:
+        yield [Item(file=problem.place, error=problem.reason) for problem in found.problems]
+    chunk: list[Item] = []
+    for file in found.files:
+        for items in _read_file(file):
+            chunk.extend(items)
+            # Lines of JSONL come in chunks that end where a feed pauses; documents are gathered.
+            if _is_full(chunk) or items[-1].line is not None:
+                yield chunk
+                chunk = []
+    if chunk:
+        yield chunk
+
+
+def _is_full(chunk: Sequence[Item]) -> bool:
+    return len(chunk) >= ITEMS_PER_CHUNK or sum(len(item.paragraphs) for item in chunk) >= PARAGRAPHS_PER_CHUNK
+
+
+def _read_file(file: InputFile) -> Iterator[list[Item]]:
+    try:
+        with _opened(file) as stream:
+            if file.format == "jsonl" or (file.format == AUTO and _is_jsonl(stream)):
+                yield from read_items(unpack(stream), file.place)
+            else:
+                yield from _read_articles(file, stream)
+    except GZIP_ERRORS as error:
+        yield [Item(file=file.place, error=str(damaged_gzip(error)))]
+    except ArticleError as error:
+        yield [Item(file=file.place, error=str(error))]
+    except OSError as error:
+        yield [Item(file=file.place, error=why(error))]
+
+
+@contextmanager
+def _opened(file: InputFile) -> Iterator[io.BufferedReader]:
+    if file.path is not None:
+        with file.path.open("rb") as stream:
+            yield stream
+        return
+    stdin: BinaryIO = sys.stdin.buffer
+    yield stdin if isinstance(stdin, io.BufferedReader) else io.BufferedReader(stdin)  # type: ignore[arg-type]
+
+
+def _is_jsonl(stream: io.BufferedReader) -> bool:
+    return stream.peek(64).removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"{")
+
+
+def _read_articles(file: InputFile, stream: io.BufferedReader) -> Iterator[list[Item]]:
+    given = STDIN if file.path is None else file.path.absolute()
+    articles = read_articles([given], on_error="collect", format=file.format, stdin=stream)
+    n_told = 0
+    while True:
+        problem = ""
+        try:
+            article = next(articles, None)
+        except DataError as error:  # the same id twice in one table
+            article, problem = None, str(error)
+        for unreadable in articles.unreadable[n_told:]:
+            place = replace(unreadable, path=file.place).place
+            yield [Item(file=place, error=unreadable.reason)]
+        n_told = len(articles.unreadable)
+        if problem:
+            yield [Item(file=file.place, error=problem)]
+        if article is None:
+            return
+        yield [_item(file, article)]
+
+
+def _item(file: InputFile, article: Article) -> Item:
+    if article.article_id in ("", stem_of(Path(file.place))):
+        article = replace(article, article_id=file.article_id)
+    return Item(article.texts, file=file.place, article=article)

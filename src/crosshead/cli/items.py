@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,6 @@ from crosshead.errors import BundleError, CrossheadError, EncoderError
 if TYPE_CHECKING:
     from crosshead.articles import Article
     from crosshead.tagger import Tag, Tagger
-
-MAX_INPUT_BYTES = 10 * 1024**2
-"""Longest line of JSONL, and longest body of a request."""
-MAX_PARAGRAPHS = 10_000
-"""Most paragraphs in one line of JSONL, or in one request."""
 
 # Not the fault of one input: going on would only say the same of every other one.
 _FATAL = (EncoderError, BundleError, OSError, MemoryError)

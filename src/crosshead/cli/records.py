@@ -11,7 +11,8 @@ import select
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from crosshead.cli.items import MAX_INPUT_BYTES, MAX_PARAGRAPHS, Answer, Item
+from crosshead.cli.items import Answer, Item
+from crosshead.limits import MAX_INPUT_BYTES, MAX_PARAGRAPHS
 
 LINES_PER_CHUNK = 512
 BYTES_PER_CHUNK = 1024**2
@@ -175,7 +176,9 @@ def _text(value: Any, what: str) -> str:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise _Refused(f"{what} holds half of a surrogate pair (character {error.start + 1}), which is no text") from error
+        raise _Refused(
+            f"{what} holds half of a surrogate pair (character {error.start + 1}), which is no text"
+        ) from error
     return value
 
 

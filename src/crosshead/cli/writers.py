@@ -204,22 +204,23 @@ def opened(output: str | None) -> Iterator[BinaryIO]:
         If the file cannot be written; it names the file.
     """
     if output is None or output == "-":
-        yield sys.stdout.buffer
+        with _named("standard output"):
+            yield sys.stdout.buffer
         return
     target = Path(os.path.realpath(output))
     if target.exists() and not target.is_file():  # a pipe or a device: nothing to replace
-        with target.open("wb") as stream:
+        with _named(str(target)), target.open("wb") as stream:
             yield stream
         return
-    with _named(target):
+    with _named(str(target)):
         descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     try:
-        with _named(target), os.fdopen(descriptor, "wb") as stream:
+        with _named(str(target)), os.fdopen(descriptor, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, _mode(target))
-        with _named(target):
+        with _named(str(target)):
             os.replace(temporary, target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -227,15 +228,15 @@ def opened(output: str | None) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _named(target: Path) -> Iterator[None]:
-    """Let an error of the temporary file, or one without a name, speak of the file that was asked for."""
+def _named(target: str) -> Iterator[None]:
+    """Let an error of the temporary file, or one without a name, speak of what was asked for."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
         if error.filename is None or str(error.filename).endswith(".part"):
-            error.filename = str(target)
+            error.filename = target
         raise
 
 

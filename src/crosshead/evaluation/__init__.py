@@ -10,6 +10,7 @@ from crosshead.evaluation.bootstrap import Interval
 from crosshead.evaluation.comparison import Comparison, McNemar, mcnemar, paired_bootstrap
 from crosshead.evaluation.conformal import SetCoverage, conformal_quantile, label_sets, set_coverage
 from crosshead.evaluation.diagnosis import (
+    LENGTH_BUCKETS,
     Bin,
     Example,
     Reliability,
@@ -26,6 +27,7 @@ from crosshead.evaluation.selective import ABSTAIN_ALWAYS, RiskCoverage, abstent
 
 __all__ = [
     "ABSTAIN_ALWAYS",
+    "LENGTH_BUCKETS",
     "Bin",
     "ClassScores",
     "Comparison",

@@ -20,6 +20,8 @@ from crosshead.errors import DataError
 from crosshead.evaluation.inputs import FloatArray
 
 LEVEL = 0.95
+MIN_ARTICLES = 5
+"""Resampling fewer would give intervals that are far too narrow."""
 CELLS_AT_ONCE = 4_000_000
 
 
@@ -59,7 +61,7 @@ def resampled_sums(sums: FloatArray, n_resamples: int, seed: int) -> FloatArray:
 
     Returns
     -------
-    array of shape (n_resamples, n_sums); empty where fewer than two articles leave nothing to resample.
+    array of shape (n_resamples, n_sums); empty for fewer than `MIN_ARTICLES` articles.
 
     Raises
     ------
@@ -68,7 +70,7 @@ def resampled_sums(sums: FloatArray, n_resamples: int, seed: int) -> FloatArray:
     if n_resamples < 0:
         raise DataError(f"n_resamples is {n_resamples}; give 0 for no intervals, or at least 200 for useful ones")
     n_articles = len(sums)
-    if n_articles < 2 or n_resamples == 0:
+    if n_articles < MIN_ARTICLES or n_resamples == 0:
         return np.empty((0, sums.shape[1]))
     rng = np.random.default_rng(seed)
     step = max(1, CELLS_AT_ONCE // n_articles)

@@ -14,8 +14,8 @@ from crosshead.evaluation.inputs import FloatArray, Labels, checked_pair, groups
 from crosshead.evaluation.scores import N_BINS, confidence_bins, evaluate
 
 N_HISTOGRAM_BARS = 20
-LENGTH_BUCKETS = ((40, "under 40 words"), (80, "40 to 79 words"), (120, "80 to 119 words"))
-LONGEST_BUCKET = "120 words and more"
+LENGTH_BUCKETS = ("under 40 words", "40 to 79 words", "80 to 119 words", "120 words and more")
+LENGTH_STEP = 40
 
 
 @dataclass(frozen=True)
@@ -121,13 +121,19 @@ def slices(
     section_types: Sequence[str],
     column: Iterable[Any],
     *,
+    order: Sequence[str] = (),
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> list[Slice]:
-    """Score the paragraphs of each value of a column apart, the largest slice first.
+    """Score the paragraphs of each value of a column apart.
 
     Macro-F1 is the mean over the section types that occur in the slice, so slices that lack one are not
     comparable with those that have it.
+
+    Parameters
+    ----------
+    column : the value of each paragraph
+    order : values to list first, in this order (`LENGTH_BUCKETS`); the others follow, the largest first
 
     Raises
     ------
@@ -137,9 +143,10 @@ def slices(
     codes, proba = checked_pair(y_true, y_proba, section_types)
     same_length(y_true=codes, column=values, article_ids=article_ids)
     ids = np.asarray([str(name) for name in article_ids])
-    names, counts = np.unique(values, return_counts=True)
+    counts = dict(zip(*np.unique(values, return_counts=True), strict=True))
+    rank = {name: i for i, name in enumerate(order)}
     found = []
-    for name in names[np.lexsort((names, -counts))]:
+    for name in sorted(counts, key=lambda name: (rank.get(str(name), len(rank)), -counts[name], name)):
         rows = values == name
         scores = evaluate(codes[rows], proba[rows], ids[rows], section_types, n_resamples=n_resamples, seed=seed)
         found.append(Slice(str(name), scores.n_paragraphs, scores.n_articles, scores.macro_f1, scores.accuracy))
@@ -147,8 +154,9 @@ def slices(
 
 
 def length_buckets(texts: Iterable[str]) -> list[str]:
-    """Name the length of each text, as a column for `slices`."""
-    return [next((name for end, name in LENGTH_BUCKETS if len(text.split()) < end), LONGEST_BUCKET) for text in texts]
+    """Name the length of each text, as a column for `slices` with ``order=LENGTH_BUCKETS``."""
+    last = len(LENGTH_BUCKETS) - 1
+    return [LENGTH_BUCKETS[min(len(text.split()) // LENGTH_STEP, last)] for text in texts]
 
 
 def errors(

@@ -119,7 +119,7 @@ def evaluate(
       equal confidences share a bin. Resampling adds as much noise to the gaps as the sample already has, so
       its resampled values are shifted back by their mean excess before the percentiles are taken.
 
-    Fewer than two articles, or ``n_resamples=0``: values without intervals.
+    Fewer than five articles, or ``n_resamples=0``: values without intervals.
 
     Parameters
     ----------

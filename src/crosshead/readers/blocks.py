@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from crosshead.articles import Article, Paragraph
 from crosshead.errors import ArticleError
 
-MAX_ARTICLE_BYTES = 16 * 1024**2
+MAX_ARTICLE_BYTES = 8 * 1024**2
 HEADING = "heading"
 PARAGRAPH = "paragraph"
 # Lines of bold or of capitals stand below every numbered heading, and beside each other.

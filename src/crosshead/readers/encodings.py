@@ -8,7 +8,7 @@ import io
 import re
 import zlib
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from crosshead.errors import ArticleError
 
@@ -36,6 +36,7 @@ _NOT_TEXT = (
     (b"\x7fELF", "a program"),
 )
 GZIP_MAGIC = b"\x1f\x8b"
+GZIP_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error)
 # The encodings that articles are met in; more would only be taken for each other.
 _CANDIDATES = [
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "koi8_r", "koi8_u"),
@@ -117,25 +118,30 @@ def guess_encoding(sample: bytes) -> str | None:
     return str(best.encoding)
 
 
-def read_limited(stream: BinaryIO, limit: int) -> bytes:
+def unpack(stream: io.BufferedReader) -> BinaryIO:
+    """Give the stream, or what is packed in it if it is gzip."""
+    if stream.peek(2).startswith(GZIP_MAGIC):
+        return cast("BinaryIO", gzip.GzipFile(fileobj=stream))
+    return stream
+
+
+def damaged_gzip(error: BaseException) -> ArticleError:
+    """Say what to do about one of ``GZIP_ERRORS``."""
+    return ArticleError(f"it is a damaged gzip file ({error}); pack it again")
+
+
+def read_limited(stream: io.BufferedReader, limit: int) -> bytes:
     """Read a whole stream, unpacked if it is gzip, or refuse it: nothing is held beyond ``limit``."""
-    data = stream.read(limit + 1)
-    if data[:2] == GZIP_MAGIC:
-        data = _gunzip(io.BytesIO(data), limit)
+    try:
+        data = unpack(stream).read(limit + 1)
+    except GZIP_ERRORS as error:
+        raise damaged_gzip(error) from error
     if len(data) > limit:
         raise ArticleError(
-            f"it is larger than {limit} bytes, the most that is read as one article; "
+            f"it is larger than {limit} bytes, the most that is read as one document; "
             "cut it into articles, or give it as a file of rows (jsonl, csv, parquet)"
         )
     return data
-
-
-def _gunzip(packed: BinaryIO, limit: int) -> bytes:
-    try:
-        with gzip.GzipFile(fileobj=packed) as stream:
-            return stream.read(limit + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ArticleError(f"it is a damaged gzip file ({error}); pack it again") from error
 
 
 def _decode_marked(data: bytes) -> Decoded | None:
@@ -154,5 +160,14 @@ def _decode_damaged_utf8(data: bytes) -> Decoded | None:
 
 
 def _declared_encoding(data: bytes) -> str | None:
+    """Take what HTML or XML declares if it is a legacy encoding; Latin-1 means cp1252, as in every browser."""
     found = _DECLARED.search(data, 0, 2048)
-    return found[1].decode("ascii").lower() if found else None
+    if found is None:
+        return None
+    try:
+        name = codecs.lookup(found[1].decode("ascii")).name.replace("-", "_")
+    except LookupError:
+        return None
+    if name in ("iso8859_1", "ascii"):
+        return "cp1252"
+    return name if name in _CANDIDATES or name.startswith(("iso8859_", "mac_", "shift_jis", "euc_", "gb")) else None

@@ -9,11 +9,13 @@ from pathlib import PurePath
 from crosshead.articles import Article
 from crosshead.errors import ArticleError
 from crosshead.readers.frontmatter import read_front_matter
+from crosshead.readers.html import read_html
+from crosshead.readers.markdown import read_markdown
+from crosshead.readers.plain import read_plain
 
 AUTO = "auto"
-DOCUMENT_FORMATS = ("markdown", "html", "text")
 ROW_FORMATS = ("jsonl", "json", "csv", "parquet")
-FORMATS = (AUTO, *DOCUMENT_FORMATS, *ROW_FORMATS)
+FORMATS = (AUTO, "markdown", "html", "text", *ROW_FORMATS)
 SUFFIXES = {
     **dict.fromkeys((".md", ".markdown", ".mdown", ".mkd"), "markdown"),
     **dict.fromkeys((".html", ".htm", ".xhtml"), "html"),
@@ -30,10 +32,11 @@ _MARKDOWN = re.compile(
     r"|^(?:\*\*|__)\S[^\n]{0,120}(?:\*\*|__):?[ \t]*$"  # a line of bold
     r"|^[^\s>|+*-][^\n]{0,100}\n(?:={3,}|-{3,})[ \t]*$"  # setext heading
     r"|^(?:```|~~~)"
-    r"|^[ \t]*\|?[ \t]*:?-{3,}:?[ \t]*\|"  # the rule below the head of a table
+    r"|^[ \t]{0,3}\|?[ \t]{0,9}:?-{3,}:?[ \t]{0,9}\|"  # the rule below the head of a table
     r"|!?\[[^\]\n]{1,200}\]\([^)\n]{1,300}\)",
     re.MULTILINE,
 )
+_READERS = {"markdown": read_markdown, "html": read_html, "text": read_plain}
 _SNIFFED_CHARS = 64 * 1024
 
 
@@ -45,7 +48,7 @@ def read_article(
     title: str = "",
     metadata: Mapping[str, object] | None = None,
 ) -> Article:
-    """Read one document.
+    r"""Read one document.
 
     Parameters
     ----------
@@ -77,20 +80,10 @@ def read_article(
     """
     if format == AUTO:
         format = detect_format(source)
-    options = {"article_id": article_id, "title": title, "metadata": metadata}
-    if format == "markdown":
-        from crosshead.readers.markdown import read_markdown
-
-        return read_markdown(source, **options)
-    if format == "html":
-        from crosshead.readers.html import read_html
-
-        return read_html(source, **options)
-    if format == "text":
-        from crosshead.readers.plain import read_plain
-
-        return read_plain(source, **options)
-    raise ArticleError(f"format is {format!r}; one document is 'auto', 'markdown', 'html' or 'text'")
+    reader = _READERS.get(format)
+    if reader is None:
+        raise ArticleError(f"format is {format!r}; one document is 'auto', 'markdown', 'html' or 'text'")
+    return reader(source, article_id=article_id, title=title, metadata=metadata)
 
 
 def detect_format(source: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from crosshead.articles import PARAGRAPH_GAP, Article
@@ -27,13 +27,15 @@ from crosshead.readers.blocks import (
 from crosshead.readers.htmltree import Piece, find_pieces
 
 MAX_HTML_CHARS = 5_000_000
+# A long page has some thousands; the time to extract grows with them.
+MAX_ELEMENTS = 100_000
 # Parsing takes time with the square of the attributes of one tag; nobody writes a tag this long.
 MAX_TAG_CHARS = 50_000
 
 _DATA_URI = re.compile(r"data:[^\s\"'<>]{200,}")
 _TAG = re.compile(r"""<[a-zA-Z](?:[^"'<>]++|"[^"]*+"|'[^']*+')*+""")
 _DOCUMENT = re.compile(r"<(?:html|body|head|!doctype)\b", re.IGNORECASE)
-_XML_DECLARATION = re.compile(r"\s*<\?xml[^>]{0,200}\?>")
+_XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]{0,200}\?>")
 _FIELDS = {"title": "title", "author": "author", "date": "date", "sitename": "site", "url": "url"}
 _MARKS = {"quote": "> ", "list": "- ", "code": "    "}
 
@@ -56,9 +58,7 @@ def read_html(
     except RecursionError as error:
         raise ArticleError("the HTML nests its elements too deeply to be read; simplify it") from error
     text, blocks = _lay_out(pieces)
-    return assemble(
-        text, blocks, article_id=article_id, title=told, metadata={**fields, **(metadata or {})}
-    )
+    return assemble(text, blocks, article_id=article_id, title=told, metadata={**fields, **(metadata or {})})
 
 
 def _check(markup: str) -> str:
@@ -82,10 +82,16 @@ def _parse(markup: str) -> Any:
     import trafilatura
 
     # Its warnings name nothing that a user could act on, and would be the only lines on stderr.
-    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
+    for name in ("trafilatura", "htmldate", "courlan"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     tree = trafilatura.load_html(markup)
     if tree is None:
         raise ArticleError("the HTML cannot be parsed; save the page again, or give its text")
+    n_elements = int(tree.xpath("count(.//*)"))
+    if n_elements > MAX_ELEMENTS:
+        raise ArticleError(
+            f"the HTML has {n_elements} elements; at most {MAX_ELEMENTS} are read; cut the page into articles"
+        )
     return tree
 
 

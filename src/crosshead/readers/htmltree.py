@@ -37,7 +37,11 @@ _SKIPPED = {
     *("select", "style", "svg", "template", "textarea", "video"),
 }
 _HAS_BLOCKS = "boolean(.//p | .//div | .//section | .//ul | .//ol | .//table | .//h1 | .//h2 | .//h3 | .//h4)"
-_IS_LAYOUT = "boolean(.//p | .//h1 | .//h2 | .//h3 | .//h4 | .//head)"
+# A table is for layout if it has one cell only, or one that holds paragraphs in the plural or a heading.
+_CELL = "*[self::td or self::cell]"
+_IS_LAYOUT = (
+    f"boolean(count(.//{_CELL}) = 1 or .//{_CELL}[count(.//p) > 1 or .//h1 or .//h2 or .//h3 or .//h4 or .//head])"
+)
 
 # A stretch of inline text, and whether it is bold; "\n" is a line break in the page.
 Run = tuple[str, bool]

@@ -1,9 +1,11 @@
 """Markdown → Article: CommonMark with tables, its blocks cut out of the source by their line numbers.
 
 Headings are ATX and setext headings, lines of nothing but bold text, and short lines in capitals; the last two
-also when they are the first line of a paragraph. Lists, quotes, tables, code, HTML, footnotes, link definitions,
-lone images and rows of ornaments are left out with a count. Markup inside a paragraph stays as it is, and a
-wrapped paragraph keeps its line ends, so that the text is exactly a slice of the source.
+also when they are the first line of a paragraph. Numbered paragraphs, as in resolutions and reports, are read as
+paragraphs, the number included: items set apart by empty lines, of ``MIN_NUMBERED_WORDS`` words on average.
+Other lists, quotes, tables, code, HTML, footnotes, link definitions, lone images and rows of ornaments are left
+out with a count. Markup inside a paragraph stays as it is, and a wrapped paragraph keeps its line ends, so that
+the text is exactly a slice of the source.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from crosshead.articles import Article
+from crosshead.errors import ArticleError
 from crosshead.readers.blocks import (
     HEADING,
     LINE_HEADING_LEVEL,
@@ -41,8 +44,14 @@ _LEFT_OUT = {
     "code_block": "code",
     "html_block": "html",
 }
+# The parser is Python and keeps an object a block; a book has a tenth of these lines.
+MAX_LINES = 100_000
+MIN_NUMBERED_WORDS = 20
+_IN_ITEM = 2  # how deep the paragraphs of a list's items are
 _FOOTNOTE = re.compile(r"\[\^[^\]\n]{1,60}\]:")
-_LINK_DEFINITION = re.compile(r"""\[[^\]\n]{1,200}\]:\s*(?:<[^>\n]*>|\S*[/.#@]\S*)(?:\s+["'(].*)?""")
+_LINK_DEFINITION = re.compile(r"""\[[^\]\n]{1,200}\]:\s*(<[^>\n]*>|\S++)(?:\s+["'(].*)?""")
+_NEXT_WORD = re.compile(r"\s*(\S)")
+_MAX_MARKED_CHARS = 1000
 _IMAGES = re.compile(
     r"(?:\s|!\[[^\[\]\n]{0,500}\]\([^()\n]{0,5000}\)|\[!\[[^\[\]\n]{0,500}\]\([^()\n]{0,5000}\)\]\([^()\n]{0,5000}\))+"
 )
@@ -60,9 +69,14 @@ def read_markdown(
     Raises
     ------
     ArticleError
-        If there is no text, or no paragraph.
+        If there is no text, too much of it, or no paragraph.
     """
     source = clean_source(source)
+    n_lines = source.count("\n") + 1
+    if n_lines > MAX_LINES:
+        raise ArticleError(
+            f"the Markdown has {n_lines} lines; at most {MAX_LINES} are read as one article; cut it, or read it as text"
+        )
     fields, body_start = read_front_matter(source)
     told = fields.get("title")
     title = title or (told.strip() if isinstance(told, str) else "")
@@ -96,17 +110,35 @@ def _blocks(source: str, body_start: int) -> Iterator[Block]:
     starts = [start for start, _ in line_spans(source, body_start)]
     starts.append(len(source))
     tokens = _block_parser().parse(source[body_start:])
+    depth = 0
     for position, token in enumerate(tokens):
-        if token.level or token.nesting < 0 or token.map is None:
-            continue
-        first, last = token.map
-        start, end = starts[first], starts[min(last, len(starts) - 1)]
-        if token.type in _LEFT_OUT:
-            yield Block(_LEFT_OUT[token.type])
-        elif token.type == "paragraph_open":
-            yield from _paragraph_blocks(source, start, end)
-        elif token.type == "heading_open":
-            yield from _heading_blocks(source, token, tokens[position + 1].content, start, starts[last - 1])
+        if token.type == "ordered_list_open" and not token.level and _is_numbered_prose(tokens, position):
+            depth = _IN_ITEM
+        elif token.type == "ordered_list_close" and not token.level:
+            depth = 0
+        elif token.level == depth and token.nesting >= 0 and token.map is not None:
+            first, last = token.map
+            start, end = starts[first], starts[min(last, len(starts) - 1)]
+            if token.type in _LEFT_OUT:
+                yield Block(_LEFT_OUT[token.type])
+            elif token.type == "paragraph_open":
+                yield from _paragraph_blocks(source, start, end)
+            elif token.type == "heading_open":
+                yield from _heading_blocks(source, token, tokens[position + 1].content, start, starts[last - 1])
+
+
+def _is_numbered_prose(tokens: list[Token], opened: int) -> bool:
+    """Whether a list is numbered paragraphs, as in resolutions and reports: set apart, and of running text."""
+    closed = next(
+        place
+        for place in range(opened, len(tokens))
+        if tokens[place].type == "ordered_list_close" and not tokens[place].level
+    )
+    inside = tokens[opened:closed]
+    n_items = sum(token.type == "list_item_open" and token.level == 1 for token in inside)
+    is_tight = any(token.type == "paragraph_open" and token.hidden for token in inside)
+    n_words = sum(len(token.content.split()) for token in inside if token.type == "inline")
+    return (n_items == 1 or not is_tight) and n_words >= MIN_NUMBERED_WORDS * n_items
 
 
 def _heading_blocks(source: str, token: Token, content: str, start: int, underline: int) -> Iterator[Block]:
@@ -125,11 +157,12 @@ def _paragraph_blocks(source: str, start: int, end: int) -> Iterator[Block]:
         stop = source.find("\n", start, end)
         line_end = end if stop < 0 else stop
         heading = _line_heading(source[start:line_end])
+        below = _NEXT_WORD.match(source, line_end, end)
         # A phrase in bold that a wrapped sentence goes on from is no heading.
-        if heading is None or source[line_end:end].lstrip()[:1].islower():
+        if heading is None or (below and below[1].islower()):
             break
         yield Block(HEADING, text=heading, level=LINE_HEADING_LEVEL)
-        start, end = trim(source, line_end, end)
+        start = below.start(1) if below else end
     if start < end:
         yield _text_block(source, start, end)
 
@@ -145,16 +178,22 @@ def _text_block(source: str, start: int, end: int) -> Block:
     text = source[start:end]
     if _FOOTNOTE.match(text):
         return Block("footnote")
-    if text.startswith("[") and all(map(_LINK_DEFINITION.fullmatch, map(str.strip, text.split("\n")))):
+    if text.startswith("[") and all(map(_is_link_definition, text.split("\n"))):
         return Block("link_definition")
     if text.startswith(("![", "[![")) and _IMAGES.fullmatch(text):
         return Block("image")
     return Block(PARAGRAPH, start, end) if has_words(text) else Block("ornament")
 
 
+def _is_link_definition(line: str) -> bool:
+    """Whether a line names a place; "[Smith]: Yes." is what Smith said."""
+    found = _LINK_DEFINITION.fullmatch(line.strip())
+    return found is not None and (found[1].startswith("<") or any(mark in found[1][:-1] for mark in "/.#@"))
+
+
 def _plain(markup: str) -> str:
     """Take the markup from a heading; its words stay."""
-    if _MARKUP.search(markup):
+    if len(markup) <= _MAX_MARKED_CHARS and _MARKUP.search(markup):
         tokens = _inline_parser().parseInline(markup)[0].children or []
         markup = "".join(map(_words, tokens))
     return " ".join(markup.split())

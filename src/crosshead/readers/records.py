@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import json
-import zlib
 from collections.abc import Iterator
 from functools import partial
 from itertools import chain
-from typing import BinaryIO
 
 from crosshead.errors import ArticleError
 from crosshead.readers.blocks import MAX_ARTICLE_BYTES
 from crosshead.readers.encodings import (
-    GZIP_MAGIC,
+    GZIP_ERRORS,
     byte_order_encoding,
+    damaged_gzip,
     decode,
     guess_encoding,
     read_limited,
     refuse_binary,
+    unpack,
 )
 from crosshead.readers.rows import Placed, RowReader, check_columns
 
@@ -34,12 +35,12 @@ _CHUNK_BYTES = 256 * 1024
 _BATCH_ROWS = 512
 
 
-def read_rows(stream: BinaryIO, format: str, default_id: str) -> Iterator[Placed]:
+def read_rows(stream: io.BufferedReader, format: str, default_id: str) -> Iterator[Placed]:
     """Yield the place and the article, or the error, of each row of one file.
 
     Parameters
     ----------
-    stream : binary file
+    stream : buffered binary file
         For Parquet it must be seekable.
     format : {'jsonl', 'json', 'csv', 'parquet'}
     default_id : str
@@ -56,23 +57,29 @@ def read_rows(stream: BinaryIO, format: str, default_id: str) -> Iterator[Placed
     yield from reader.finish()
 
 
-def _read_jsonl(stream: BinaryIO, reader: RowReader) -> Iterator[Placed]:
+def _read_jsonl(stream: io.BufferedReader, reader: RowReader) -> Iterator[Placed]:
     lines = _Lines(stream)
-    while True:
-        try:
-            line = next(lines)
-            row = _load_json(line) if line.strip() else None
-        except StopIteration:
-            return
-        except ArticleError as error:
-            reader.n_rows += 1
-            yield f"line {lines.number}", error
-        else:
-            if line.strip():
-                yield from reader.read(f"line {lines.number}", row)
+    while (line := _next_line(lines)) is not None:
+        where = f"line {lines.number}"
+        if isinstance(line, ArticleError):
+            yield reader.fail(where, line)
+        elif line.strip():
+            try:
+                row = _load_json(line)
+            except ArticleError as error:
+                yield reader.fail(where, error)
+            else:
+                yield from reader.read(where, row)
 
 
-def _read_json(stream: BinaryIO, reader: RowReader) -> Iterator[Placed]:
+def _next_line(lines: _Lines) -> str | ArticleError | None:
+    try:
+        return next(lines, None)
+    except ArticleError as error:
+        return error
+
+
+def _read_json(stream: io.BufferedReader, reader: RowReader) -> Iterator[Placed]:
     rows = _load_json(decode(read_limited(stream, MAX_JSON_BYTES)).text)
     for number, row in enumerate(rows if isinstance(rows, list) else [rows], start=1):
         yield from reader.read(f"row {number}", row)
@@ -87,16 +94,15 @@ def _load_json(text: str) -> object:
         raise ArticleError(f"it is not valid JSON ({error}); write one object a line for jsonl") from error
 
 
-def _read_csv(stream: BinaryIO, reader: RowReader) -> Iterator[Placed]:
+def _read_csv(stream: io.BufferedReader, reader: RowReader) -> Iterator[Placed]:
     # The module's only limit is one for the whole process; it is raised, never lowered.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
     lines = _Lines(stream)
-    rows = csv.reader(lines, delimiter=_delimiter(lines.head), strict=True)
-    names = _next_row(rows)
+    header = next(lines)
+    rows = csv.reader(chain([header], lines), delimiter=_delimiter(header), strict=True)
+    names = _next_row(rows) or []
     if isinstance(names, ArticleError):
         raise names
-    if names is None:
-        return
     names = [name.strip() for name in names]
     check_columns(names)
     while True:
@@ -105,25 +111,23 @@ def _read_csv(stream: BinaryIO, reader: RowReader) -> Iterator[Placed]:
         if row is None:
             return
         if isinstance(row, ArticleError):
-            reader.n_rows += 1
-            yield where, row
+            yield reader.fail(where, row)
         elif row:
             yield from _read_csv_row(where, names, row, reader)
 
 
 def _read_csv_row(where: str, names: list[str], row: list[str], reader: RowReader) -> Iterator[Placed]:
     if len(row) != len(names):
-        reader.n_rows += 1
-        yield where, ArticleError(
-            f"it has {len(row)} fields but the header names {len(names)}; quote fields that hold the delimiter"
-        )
+        problem = f"it has {len(row)} fields but the header names {len(names)}"
+        yield reader.fail(where, ArticleError(f"{problem}; quote fields that hold the delimiter"))
         return
     fields: dict[str, object] = dict(zip(names, row, strict=True))
     if told := fields.get("paragraphs"):
         try:
             fields["paragraphs"] = _load_json(str(told))
         except ArticleError:
-            yield where, ArticleError("'paragraphs' is not a JSON list; in CSV give one paragraph a row")
+            problem = "'paragraphs' is not a JSON list"
+            yield reader.fail(where, ArticleError(f"{problem}; in CSV give one paragraph a row"))
             return
     yield from reader.read(where, fields)
 
@@ -137,13 +141,12 @@ def _next_row(rows: Iterator[list[str]]) -> list[str] | ArticleError | None:
         return ArticleError(f"it is not valid CSV ({error}); quote the field and double the quotes inside it")
 
 
-def _delimiter(head: bytes) -> str:
+def _delimiter(header: str) -> str:
     """Take the commonest of comma, semicolon and tab in the header line."""
-    header = head.partition(b"\n")[0]
-    return max(",;\t", key=lambda mark: header.count(mark.encode()))
+    return max(",;\t", key=header.count)
 
 
-def _read_parquet(stream: BinaryIO, reader: RowReader) -> Iterator[Placed]:
+def _read_parquet(stream: io.BufferedReader, reader: RowReader) -> Iterator[Placed]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -167,21 +170,17 @@ class _Lines:
     line read last.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
-        chunks = _unpacked(stream)
-        self.head = next(chunks, b"")
-        refuse_binary(self.head)
+    def __init__(self, stream: io.BufferedReader) -> None:
+        chunks = _chunks(stream)
+        head = next(chunks, b"")
+        refuse_binary(head)
         self.number = 0
-        self._encoding = _line_encoding(self.head)
-        marked = self._encoding in ("utf-16", "utf-32")
-        chunks = chain([self.head], chunks)
-        if marked:
+        self._encoding = _line_encoding(head)
+        chunks = chain([head], chunks)
+        if self._encoding in ("utf-16", "utf-32"):
             chunks = _recoded(chunks, self._encoding)
-            self.head = next(chunks, b"")
-            chunks = chain([self.head], chunks)
             self._encoding = "utf-8"
-        if b"\n" not in self.head and b"\r" in self.head:
-            self.head = self.head.replace(b"\r", b"\n")
+        if b"\n" not in head and b"\r" in head:
             chunks = (chunk.replace(b"\r", b"\n") for chunk in chunks)
         self._lines = _split_lines(chunks)
 
@@ -211,30 +210,18 @@ def _line_encoding(head: bytes) -> str:
     if marked is not None:
         return marked.removesuffix("-sig")
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(head, final=len(head) < _CHUNK_BYTES)
+        codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
         return guess_encoding(head) or "utf-8"
     return "utf-8"
 
 
-def _unpacked(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield a stream in chunks, unpacked if it is gzip."""
-    head = stream.read(_CHUNK_BYTES)
-    chunks = chain([head], iter(partial(stream.read, _CHUNK_BYTES), b""))
-    if not head.startswith(GZIP_MAGIC):
-        yield from chunks
-        return
-    unpacker = zlib.decompressobj(wbits=31)
+def _chunks(stream: io.BufferedReader) -> Iterator[bytes]:
+    unpacked = unpack(stream)
     try:
-        for chunk in chunks:
-            while chunk:
-                yield unpacker.decompress(chunk, _CHUNK_BYTES)
-                chunk = unpacker.unconsumed_tail
-                if unpacker.eof:
-                    chunk = unpacker.unused_data
-                    unpacker = zlib.decompressobj(wbits=31)
-    except zlib.error as error:
-        raise ArticleError(f"it is a damaged gzip file ({error}); pack it again") from error
+        yield from iter(partial(unpacked.read, _CHUNK_BYTES), b"")
+    except GZIP_ERRORS as error:
+        raise damaged_gzip(error) from error
 
 
 def _recoded(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
@@ -248,7 +235,7 @@ def _split_lines(chunks: Iterator[bytes]) -> Iterator[bytes | None]:
     held: list[bytes] = []
     size = 0
     for chunk in chunks:
-        for line in chunk.splitlines(keepends=True) if b"\r" not in chunk else _at_newlines(chunk):
+        for line in _at_newlines(chunk):
             size += len(line)
             if size <= MAX_LINE_BYTES:
                 held.append(line)

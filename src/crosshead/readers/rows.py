@@ -45,8 +45,11 @@ class _ParagraphRow:
 
 
 def check_columns(names: Iterable[str]) -> None:
-    """Raise ArticleError, once for the whole table, if no row of it can be read."""
+    """Raise ArticleError, once for the whole table, if its columns are ambiguous or hold no text."""
     told = list(names)
+    twice = sorted({name for name in told if told.count(name) > 1})
+    if twice:
+        raise ArticleError(f"it names the columns {twice!r} more than once; rename the columns")
     if not {"text", "paragraphs"} & set(told):
         raise ArticleError(f"its columns are {told!r}; {_WANTED}; rename the columns")
 
@@ -75,6 +78,11 @@ class RowReader:
         else:
             if article is not None:
                 yield where, article
+
+    def fail(self, where: str, error: ArticleError) -> Placed:
+        """Count a row that could not even be taken apart."""
+        self.n_rows += 1
+        return where, error
 
     def finish(self) -> Iterator[Placed]:
         """Yield the articles that were given paragraph by paragraph, in the order of their first rows."""
@@ -134,9 +142,7 @@ def _join(article_id: str, rows: list[_ParagraphRow]) -> Article:
             "number them from 0 without a gap"
         )
     shared = {
-        name: value
-        for name, value in rows[0].metadata.items()
-        if all(row.metadata.get(name) == value for row in rows)
+        name: value for name, value in rows[0].metadata.items() if all(row.metadata.get(name) == value for row in rows)
     }
     return Article.from_texts(
         [row.text for row in rows],

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
-from crosshead.cli.items import MAX_PARAGRAPHS
+from crosshead.limits import MAX_PARAGRAPHS
 from crosshead.text import MAX_CHARACTERS
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CHARACTERS)]
 
-_PARAGRAPHS = [
+_PARAGRAPHS: list[JsonValue] = [
     "The column reached the river before dawn and held both banks by noon, the regional command said.",
     "The two foreign ministers agreed to keep the crossing open for aid convoys until the end of the month.",
 ]
@@ -32,15 +32,15 @@ class TagRequest(BaseModel):
         },
     )
 
-    text: Annotated[str, Field(min_length=1)] | None = Field(None, description="An article; see `format`.")
+    text: Annotated[str, Field(min_length=1)] | None = Field(default=None, description="An article; see `format`.")
     format: Literal["auto", "markdown", "html", "text"] = Field(
-        "auto", description="How `text` is written; `auto` looks at it."
+        default="auto", description="How `text` is written; `auto` looks at it."
     )
     paragraphs: Annotated[list[Text], Field(max_length=MAX_PARAGRAPHS)] | None = Field(
-        None, description="The paragraphs of one article in order; neighbours inform each other."
+        default=None, description="The paragraphs of one article in order; neighbours inform each other."
     )
     texts: Annotated[list[Text], Field(max_length=MAX_PARAGRAPHS)] | None = Field(
-        None, description="Texts that are tagged each on its own."
+        default=None, description="Texts that are tagged each on its own."
     )
 
     @model_validator(mode="after")
@@ -56,10 +56,13 @@ class TaggedParagraph(BaseModel):
 
     index: int = Field(description="Counts from 0, in the order of the request.")
     start: int | None = Field(
-        None, description="Where the paragraph begins, in characters (Unicode code points) of the article's text."
+        default=None,
+        description="Where the paragraph begins, in characters (Unicode code points) of the article's text.",
     )
-    end: int | None = Field(None, description="Where it ends; `text[start:end]` is the paragraph.")
-    headings: list[str] | None = Field(None, description="Headings above it, outermost first; the title left out.")
+    end: int | None = Field(default=None, description="Where it ends; `text[start:end]` is the paragraph.")
+    headings: list[str] | None = Field(
+        default=None, description="Headings above it, outermost first; the title left out."
+    )
     section_type: str = Field(description="The most probable section type, also when `abstained`.")
     confidence: float = Field(description="Calibrated probability of `section_type`.")
     scores: dict[str, float] = Field(description="Calibrated probability of every section type.")
@@ -110,12 +113,12 @@ class TagResponse(BaseModel):
     )
 
     paragraphs: list[TaggedParagraph]
-    title: str | None = Field(None, description="Title of the article, where `text` was given.")
+    title: str | None = Field(default=None, description="Title of the article, where `text` was given.")
     left_out: dict[str, int] | None = Field(
-        None, description="What in `text` is no paragraph, by kind: tables, lists, code."
+        default=None, description="What in `text` is no paragraph, by kind: tables, lists, code."
     )
     source: str | None = Field(
-        None,
+        default=None,
         description="The text that offsets count in, where it is not the `text` that was sent: what was extracted from "
         "HTML, or the same text with other line ends.",
     )

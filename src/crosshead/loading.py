@@ -1,18 +1,16 @@
-"""Which saved tagger to use, and loading it."""
+"""Which saved tagger to use, and loading it: for the command line, the server and batches."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crosshead.cli.project import project_root
 from crosshead.errors import BundleError, MissingExtraError
 
 if TYPE_CHECKING:
     from crosshead.tagger import Tagger
-
-OPTION_HELP = "A saved tagger: its folder, models:/NAME@ALIAS or models:/NAME/VERSION.  [default: the champion]"
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def _champion() -> tuple[Path, str, str]:
     if root is None:
         raise BundleError(
             "no saved tagger to use: this is no crosshead project (no conf/config.yaml here or above), so there is no "
-            "champion; name a saved tagger with --model FOLDER, or change to the project's folder or set CROSSHEAD_ROOT to it"
+            "champion; name a saved tagger with --model FOLDER, or go to the project's folder, or set CROSSHEAD_ROOT"
         )
     pointer = champion.find(root)
     if pointer is None:
@@ -89,3 +87,12 @@ def _fetch(model: str) -> Path:
     tracking = compose((), root).get("tracking", {}) if root else {}
     home = root or Path.cwd()
     return registry.fetch(Tracking.at(home, uri=tracking.get("uri")), model, home / "models" / ".fetched")
+
+
+def project_root() -> Path | None:
+    """Return the nearest folder from ``CROSSHEAD_ROOT``, or from here, upwards that holds conf/config.yaml.
+
+    The same folder as ``settings.find_root``, which raises where this gives None.
+    """
+    start = Path(os.environ.get("CROSSHEAD_ROOT") or Path.cwd()).resolve()
+    return next((folder for folder in (start, *start.parents) if (folder / "conf" / "config.yaml").is_file()), None)

@@ -1,0 +1,227 @@
+"""`crosshead run`, `prepare`, `train`, `evaluate` and `show`: the stages one after the other, and what came out."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crosshead.cli.exits import Exit
+from crosshead.cli.group import command
+from crosshead.cli.words import counted, printable
+from crosshead.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from crosshead.settings import Settings
+    from crosshead.stages.evaluate import Evaluated
+    from crosshead.stages.prepare import Prepared
+    from crosshead.stages.train import Trained
+
+    Report = Callable[[str, int, int], None]
+
+STAGES = ("prepare", "train", "evaluate")
+
+overrides_argument = click.argument("overrides", metavar="[OVERRIDE]...", nargs=-1)
+online_option = click.option(
+    "--online", is_flag=True, help="Let the model hub be asked for an encoder that is not here."
+)
+
+
+@command(
+    "crosshead run",
+    "crosshead run classifier=linear_svm seed=3",
+    "crosshead run encoder=tfidf views=tfidf corpus.labels=headings",
+)
+@overrides_argument
+@online_option
+def run(overrides: tuple[str, ...], online: bool) -> int:
+    """Do everything: prepare, train, evaluate.
+
+    An OVERRIDE changes the configuration for this run, as key=value or group=choice; `crosshead config show` lists all.
+    """
+    return _run(STAGES, overrides, online=online)
+
+
+@command("crosshead prepare", "crosshead prepare corpus.labels=both 'corpus.articles=[archive/**/*.md]'")
+@overrides_argument
+def prepare(overrides: tuple[str, ...]) -> int:
+    """Turn articles into a table of labelled paragraphs.
+
+    Writes data/prepared/: the table, and what every heading was taken for.
+    """
+    return _run(("prepare",), overrides)
+
+
+@command("crosshead train", "crosshead train classifier=knn views=embedding")
+@overrides_argument
+@online_option
+def train(overrides: tuple[str, ...], online: bool) -> int:
+    """Train a tagger on the prepared paragraphs.
+
+    Writes models/latest/ and records the run in MLflow. Vectors of texts that were encoded once come from a cache.
+    """
+    return _run(("train",), overrides, online=online)
+
+
+@command("crosshead evaluate")
+@overrides_argument
+def evaluate(overrides: tuple[str, ...]) -> int:
+    """Score the trained tagger and write the report.
+
+    Writes reports/report.html; the first model that is evaluated becomes the champion.
+    """
+    return _run(("evaluate",), overrides)
+
+
+@command()
+@click.argument("folder", metavar="[FOLDER]", type=click.Path(path_type=Path), required=False)
+def show(folder: Path | None) -> int:
+    """Show the scores of the last evaluation.
+
+    FOLDER holds them; reports/ of this project by default.
+    """
+    from crosshead.cli.output import console
+    from crosshead.cli.scores import REPORT, read_metrics, show_scores
+    from crosshead.loading import project_root
+
+    folder = folder or (project_root() or Path.cwd()) / "reports"
+    metrics = read_metrics(folder)
+    out = console()
+    show_scores(out, metrics)
+    _say_next(out, folder / REPORT, *_champion_or_latest())
+    return Exit.OK
+
+
+def _run(stages: Sequence[str], overrides: Sequence[str], *, online: bool = False) -> int:
+    if online:
+        os.environ["HF_HUB_OFFLINE"] = "0"
+    from crosshead.cli.output import console, reporter
+
+    out = console()
+    settings = load_settings(overrides)
+    seconds: dict[str, float] = {}
+    for name in stages:
+        started = time.perf_counter()
+        stage = importlib.import_module(f"crosshead.stages.{name}")
+        with reporter() as report:
+            result = stage.run(settings) if name == "prepare" else stage.run(settings, report)
+        seconds[name] = time.perf_counter() - started
+        _SHOW[name](out, settings, result, seconds[name])
+    if len(stages) > 1:
+        each = " · ".join(f"{name} {s:.1f} s" for name, s in seconds.items())
+        out.print(f"{each} · in all {sum(seconds.values()):.1f} s", style="dim")
+    return Exit.OK
+
+
+def settings_module() -> Any:
+    """Import the configuration's module.
+
+    Raises
+    ------
+    MissingExtraError
+        If the libraries of training are not installed.
+    """
+    try:
+        return importlib.import_module("crosshead.settings")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("training, and its configuration,", "train") from error
+
+
+def load_settings(overrides: Sequence[str]) -> Settings:
+    """Compose and check the configuration."""
+    settings: Settings = settings_module().load_settings(list(overrides))
+    return settings
+
+
+def _show_prepared(out: Console, settings: Settings, result: Prepared, seconds: float) -> None:
+    summary: Mapping[str, Any] = result.summary
+    splits = summary["splits"]
+    sets = f", {counted(summary['contrast_sets'], 'contrast set')}" if summary["contrast_sets"] else ""
+    _headline(
+        out,
+        "prepared",
+        f"{counted(summary['paragraphs'], 'paragraph')} of {counted(summary['articles'], 'article')}{sets}: "
+        f"{splits['train']['paragraphs']:,} to train on, {splits['test']['paragraphs']:,} held out",
+        seconds,
+    )
+    agreement = result.headings.overall
+    if agreement.share is not None:
+        out.print(f"  headings agree with annotations on {agreement.share:.0%} of the paragraphs that have both")
+    for unreadable in result.unreadable:
+        _note(out, str(unreadable))
+    for note in result.notes:
+        _note(out, note)
+    out.print(f"  table, headings and leaks: {_short(settings, settings.prepared_dir)}", style="dim")
+
+
+def _show_trained(out: Console, settings: Settings, result: Trained, seconds: float) -> None:
+    cached = "" if result.hit_rate is None else f"; {result.hit_rate:.0%} of the texts were in the cache"
+    _headline(
+        out, "trained", f"macro-F1 {result.scores.macro_f1} cross-validated on the training articles{cached}", seconds
+    )
+    for warning in result.warnings:
+        _note(out, warning)
+    run = f", MLflow run {result.run_id}" if result.run_id else ""
+    out.print(f"  tagger: {_short(settings, result.bundle_dir)}{run}", style="dim")
+
+
+def _show_evaluated(out: Console, settings: Settings, result: Evaluated, seconds: float) -> None:
+    from crosshead.cli.scores import read_metrics, show_scores
+
+    _headline(out, "evaluated", "on articles that training never saw", seconds)
+    out.print()
+    show_scores(out, read_metrics(settings.reports_dir))
+    for finding in result.findings:
+        _note(out, f"{finding.message} ({finding.code})")
+    if result.n_truncated:
+        _note(out, f"{counted(result.n_truncated, 'paragraph')} longer than the encoder reads; the end was cut off")
+    if result.registered:
+        standing = "the champion" if result.is_champion else "in the registry; the champion is another"
+        out.print(f"\nmodel:   {result.registered}, {standing}")
+    latest = () if result.is_champion else ("--model", _short(settings, settings.model_dir / "bundle"))
+    _say_next(out, result.report, *latest)
+
+
+_SHOW: dict[str, Callable[[Any, Any, Any, float], None]] = {
+    "prepare": _show_prepared,
+    "train": _show_trained,
+    "evaluate": _show_evaluated,
+}
+
+
+def _say_next(out: Console, report: Path, *options: str) -> None:
+    with_options = "".join(f" {word}" for word in options)
+    out.print(f"report:  {report}", soft_wrap=True)
+    out.print(f"next:    crosshead tag{with_options} FILE…   or   crosshead serve{with_options}", soft_wrap=True)
+
+
+def _champion_or_latest() -> tuple[str, ...]:
+    """Return the options with which `crosshead tag` finds a tagger: none where there is a champion."""
+    from crosshead import champion
+    from crosshead.loading import project_root
+
+    root = project_root()
+    return () if root and champion.find(root) else ("--model", "models/latest/bundle")
+
+
+def _headline(out: Console, what: str, told: str, seconds: float) -> None:
+    from rich.text import Text
+
+    out.print(Text.assemble((what, "bold green"), (f" in {seconds:.1f} s: ", "dim"), told))
+
+
+def _note(out: Console, text: str) -> None:
+    from rich.text import Text
+
+    out.print(Text.assemble(("  note: ", "yellow"), printable(text)))
+
+
+def _short(settings: Settings, path: Path) -> str:
+    return str(path.relative_to(settings.root)) if path.is_relative_to(settings.root) else str(path)

@@ -1,0 +1,44 @@
+"""Open the encoder that the configuration names, behind the cache: training's way to vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from crosshead.cache import CachedEncoder
+from crosshead.encoders.export import graph_for
+from crosshead.encoders.graph import About, GraphEncoder
+
+
+def open_encoder(
+    source: str,
+    cache_dir: Path,
+    *,
+    name: str,
+    sha256: str | None = None,
+    prompt: str = "",
+    max_tokens: int | None = None,
+    engine: str = "auto",
+    report: Callable[[int, int], None] | None = None,
+) -> tuple[CachedEncoder, Path]:
+    """Return the encoder and the folder of its graph, exporting the graph where it is not there yet.
+
+    Vectors of different engines are kept apart: they differ in their last bits.
+
+    Raises
+    ------
+    EncoderError
+        If the weights are missing, not the expected ones, or cannot be exported faithfully.
+    """
+    graph_dir = graph_for(source, cache_dir / "graphs", name=name, sha256=sha256, prompt=prompt, max_tokens=max_tokens)
+    graph = GraphEncoder(graph_dir, engine=engine, compiled_dir=cache_dir / "compiled")
+    about = About.read(graph_dir)
+    encoder = CachedEncoder(
+        lambda: graph,
+        cache_dir / "vectors" / f"{graph.choice.engine}-{graph.choice.precision}",
+        fingerprint=about.fingerprint,
+        n_dimensions=about.n_dimensions,
+        max_tokens=about.max_tokens,
+        report=report,
+    )
+    return encoder, graph_dir

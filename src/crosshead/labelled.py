@@ -1,0 +1,70 @@
+"""The rows of a paragraph table as training and evaluation take them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crosshead.errors import DataError
+from crosshead.training import Paragraphs
+
+Columns = Mapping[str, Sequence[Any]]
+
+
+def columns_of(dataset: Any) -> dict[str, list[Any]]:
+    """Return the columns of a ``datasets.Dataset`` as lists."""
+    columns: dict[str, list[Any]] = dataset.to_dict()
+    return columns
+
+
+def take(columns: Columns, rows: NDArray[np.int64] | Sequence[int]) -> dict[str, list[Any]]:
+    """Return some rows of all columns, in the given order."""
+    return {name: [values[i] for i in rows] for name, values in columns.items()}
+
+
+def rows_where(columns: Columns, name: str, value: Any) -> NDArray[np.int64]:
+    """Return the numbers of the rows whose column has this value."""
+    return np.flatnonzero(np.array([entry == value for entry in columns[name]], dtype=bool))
+
+
+def to_paragraphs(columns: Columns, section_types: Sequence[str]) -> Paragraphs:
+    """Encode section types in taxonomy order and count the paragraphs of each article.
+
+    The paragraphs of a contrast set are no article: each counts as one of its own.
+
+    Raises
+    ------
+    DataError
+        If a section type is not in the taxonomy.
+    """
+    number = {name: i for i, name in enumerate(section_types)}
+    if unknown := sorted(set(columns["section_type"]) - set(number)):
+        raise DataError(
+            f"the paragraph table has section types {unknown} that the taxonomy lacks; allowed are {list(section_types)}; "
+            "prepare it again with this taxonomy: crosshead prepare"
+        )
+    y = np.array([number[name] for name in columns["section_type"]], dtype=np.int64)
+    return Paragraphs(list(columns["text"]), y, article_lengths(columns), list(columns["article_id"]))
+
+
+def article_lengths(columns: Columns) -> list[int]:
+    """Count the paragraphs of each article in order; contrast paragraphs count one by one."""
+    lengths: list[int] = []
+    before = None
+    for article_id, origin in zip(columns["article_id"], columns["origin"], strict=True):
+        if origin == "article" and article_id == before:
+            lengths[-1] += 1
+        else:
+            lengths.append(1)
+        before = article_id if origin == "article" else None
+    return lengths
+
+
+def as_articles(columns: Columns) -> list[list[str]]:
+    """Return the texts of each article in order."""
+    ends = np.cumsum([0, *article_lengths(columns)])
+    texts = list(columns["text"])
+    return [texts[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]

@@ -1,0 +1,288 @@
+"""Evaluate: the bundle and its baselines on the held-out articles; scores, plots, one report; the first champion."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crosshead import bundle, labelled, registry
+from crosshead.corpus import read_summary, read_table, write_file
+from crosshead.encoders.open import open_encoder
+from crosshead.errors import BundleError, DataError
+from crosshead.evaluation.bootstrap import Interval
+from crosshead.evaluation.comparison import mcnemar, paired_bootstrap
+from crosshead.evaluation.diagnosis import errors, examples_right, length_buckets, reliability, slices
+from crosshead.evaluation.methodology import Finding, check_scores
+from crosshead.evaluation.scores import Scores, confusion, evaluate, set_accuracy
+from crosshead.evaluation.selective import risk_coverage
+from crosshead.log_items import FileArtifact, FolderArtifact, LogItem, Metric
+from crosshead.report import ReportData, write_report
+from crosshead.settings import Settings, to_yaml
+from crosshead.tagger import Tagger
+from crosshead.tracking import Tracking
+
+Report = Callable[[str, int, int], None]
+REPORT, METRICS, PLOTS = "report.html", "metrics.json", "plots"
+MODEL = "model"
+N_SLICES = 12
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What the stage found out."""
+
+    scores: Mapping[str, Scores]
+    """On the held-out articles: the model, then its baselines."""
+    set_accuracy: Mapping[str, Interval]
+    """Share of held-out contrast sets tagged right as a whole."""
+    findings: Sequence[Finding]
+    n_truncated: int
+    report: Path
+    run_id: str | None = None
+    registered: str | None = None
+    """``name version`` in the registry; None where nothing was registered."""
+    is_champion: bool = False
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Held-out rows with what each tagger says of them."""
+
+    columns: dict[str, list[Any]]
+    y: NDArray[np.int64]
+    proba: dict[str, NDArray[np.float64]]
+    n_truncated: NDArray[np.int64]
+
+
+def run(settings: Settings, report: Report = _silent) -> Evaluated:
+    """Read bundle and table, tag, score, write the report, record, register."""
+    record = read_record(settings.model_dir)
+    summary, table = read_summary(settings.prepared_dir), read_table(settings.prepared_dir)
+    columns = labelled.columns_of(table["test"])
+    taggers = load_taggers(settings)
+    _check_same_corpus(settings.model_dir / "bundle", summary)
+    articles = _tag(taggers, labelled.take(columns, labelled.rows_where(columns, "origin", "article")), report)
+    contrast = _tag(taggers, labelled.take(columns, labelled.rows_where(columns, "origin", "contrast_set")), report)
+    if not articles.y.size:
+        raise DataError("the test split holds no article; prepare again with a larger corpus.test_share")
+    report("scoring", 0, 1)
+    data = _report_data(settings, taggers[MODEL], articles, contrast, summary, record)
+    path = write_report(settings.reports_dir / REPORT, data)
+    _write_plots(settings.reports_dir / PLOTS, data)
+    result = Evaluated(data.scores, data.set_accuracy, data.findings, int((articles.n_truncated > 0).sum()), path)
+    _write_metrics(settings.reports_dir / METRICS, result)
+    report("scoring", 1, 1)
+    return _record(settings, result, record, report) if settings.tracking.enabled else result
+
+
+def read_record(model_dir: Path) -> dict[str, Any]:
+    """Read what training noted beside its bundle.
+
+    Raises
+    ------
+    BundleError
+        If there is none, or it belongs to another bundle.
+    """
+    try:
+        record: dict[str, Any] = json.loads((model_dir / "run.json").read_text(encoding="utf-8"))
+        same = record["bundle_digest"] == bundle.digest(model_dir / "bundle")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"there is no trained tagger in {model_dir.name!r}; train one: crosshead train") from error
+    if not same:
+        raise BundleError(f"{model_dir.name}/run.json belongs to another bundle; train again: crosshead train")
+    return record
+
+
+def load_taggers(settings: Settings) -> dict[str, Tagger]:
+    """Load the bundle and its baselines; the bundle's encoder goes through the cache, its vectors are the same."""
+    tagger = bundle.load(settings.model_dir / "bundle", engine=settings.encoder.engine)
+    if tagger.encoder is not None and settings.encoder.source is not None:
+        chosen = settings.encoder
+        encoder, _ = open_encoder(
+            chosen.source or "",
+            settings.cache_dir,
+            name=chosen.name,
+            sha256=chosen.sha256,
+            prompt=chosen.prompt,
+            max_tokens=chosen.max_tokens,
+            engine=chosen.engine,
+        )
+        if encoder.fingerprint == tagger.encoder.fingerprint:
+            tagger = replace(tagger, encoder=encoder)
+    baselines = sorted((settings.model_dir / "baselines").glob("*/manifest.json"), reverse=True)
+    return {MODEL: tagger} | {path.parent.name: bundle.load(path.parent) for path in baselines}
+
+
+def _check_same_corpus(folder: Path, summary: Mapping[str, Any]) -> None:
+    trained_on = bundle.read_manifest(folder)["about"].get("dataset_digest")
+    if trained_on != summary["digest"]:
+        raise DataError(
+            "the paragraph table has changed since the tagger was trained, so held-out articles may have been trained "
+            "on; train again: crosshead train"
+        )
+
+
+def _tag(taggers: Mapping[str, Tagger], columns: dict[str, list[Any]], report: Report) -> _Split:
+    report("tagging", 0, 1)
+    section_types = taggers[MODEL].section_types
+    paragraphs = labelled.to_paragraphs(columns, section_types)
+    inputs = taggers[MODEL].read(paragraphs.texts)
+    proba = {name: tagger.predict_proba_of(inputs, paragraphs.lengths) for name, tagger in taggers.items()}
+    report("tagging", 1, 1)
+    return _Split(columns, paragraphs.y, proba, inputs.n_truncated)
+
+
+def _report_data(
+    settings: Settings,
+    tagger: Tagger,
+    articles: _Split,
+    contrast: _Split,
+    summary: Mapping[str, Any],
+    record: Mapping[str, Any],
+) -> ReportData:
+    """Measure everything that the report shows."""
+    types, ids, y, own = tagger.section_types, articles.columns["article_id"], articles.y, articles.proba[MODEL]
+    seed = settings.seed
+    abstained = own.max(axis=1) < tagger.threshold
+    scores = {
+        name: evaluate(y, proba, ids, types, seed=seed, abstained=abstained if name == MODEL else None)
+        for name, proba in articles.proba.items()
+    }
+    baselines = [name for name in scores if name != MODEL]
+    told = (articles.columns["paragraph_id"], articles.columns["text"], articles.columns["headings"], y, own, types)
+    return ReportData(
+        title="How well the tagger tags",
+        model=MODEL,
+        scores=scores,
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        descriptions={entry.name: entry.description for entry in settings.taxonomy.definitions},
+        findings=check_scores(MODEL, scores),
+        comparisons={
+            name: paired_bootstrap(y, articles.proba[name], own, ids, section_types=types, seed=seed)
+            for name in baselines
+        },
+        mcnemar={name: mcnemar(y, articles.proba[name].argmax(axis=1), own.argmax(axis=1)) for name in baselines},
+        confusion=confusion(y, own.argmax(axis=1), types),
+        reliability=reliability(y, own, ids, section_types=types, seed=seed),
+        risk_coverage=risk_coverage(y, own, ids, section_types=types, seed=seed),
+        threshold=tagger.threshold,
+        risk=tagger.risk,
+        slices={name: column[:N_SLICES] for name, column in _slices(articles, types, seed).items()},
+        set_accuracy=_set_accuracy(contrast),
+        n_truncated=int((articles.n_truncated > 0).sum()),
+        errors=errors(*told),
+        right=examples_right(*told),
+        facts=_facts(settings, tagger, summary, record),
+        config=to_yaml(settings.resolved),
+    )
+
+
+def _slices(articles: _Split, types: Sequence[str], seed: int) -> dict[str, Any]:
+    columns = {
+        "length": length_buckets(articles.columns["text"]),
+        "setting": [value or "not said" for value in articles.columns["setting"]],
+        "genre": [value or "not said" for value in articles.columns["genre"]],
+    }
+    cut = partial(slices, articles.y, articles.proba[MODEL], articles.columns["article_id"], types, seed=seed)
+    return {name: cut(column, n_resamples=200) for name, column in columns.items() if len(set(column)) > 1}
+
+
+def _set_accuracy(contrast: _Split) -> dict[str, Interval]:
+    if not contrast.y.size:
+        return {}
+    ids = contrast.columns["article_id"]
+    return {name: set_accuracy(contrast.y, proba.argmax(axis=1), ids) for name, proba in contrast.proba.items()}
+
+
+def _facts(settings: Settings, tagger: Tagger, summary: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "encoder": f"{settings.encoder.name} ({tagger.encoder.fingerprint[:12]})" if tagger.encoder else "none",
+        "views": ", ".join(f"{view.name} ({view.kind}, {view.head.kind})" for view in tagger.views),
+        "temperature": f"{tagger.temperature:.3f}",
+        "weight of neighbouring paragraphs": f"{tagger.transitions.weight:g}",
+        "paragraph table": str(summary["digest"])[:12],
+        "bundle": str(record["bundle_digest"])[:12],
+        "MLflow run": str(record.get("run_id") or "not recorded"),
+    }
+
+
+def _write_plots(folder: Path, data: ReportData) -> None:
+    """Write the confusion matrix and the reliability diagram as the tables that ``dvc plots show`` draws."""
+    types = [scores.section_type for scores in data.own.classes]
+    assert data.confusion is not None
+    assert data.reliability is not None
+    pairs = [
+        (types[i], types[j])
+        for i in range(len(types))
+        for j in range(len(types))
+        for _ in range(int(data.confusion[i, j]))
+    ]
+    write_file(folder / "confusion.csv", _csv(("actual", "predicted"), pairs))
+    bins = [(f"{b.confidence:.6f}", f"{b.accuracy.value:.6f}", b.n) for b in data.reliability.bins]
+    write_file(folder / "reliability.csv", _csv(("confidence", "accuracy", "n"), bins))
+
+
+def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return buffer.getvalue().encode()
+
+
+def _write_metrics(path: Path, result: Evaluated) -> None:
+    content = {name: scores.as_dict() for name, scores in result.scores.items()}
+    content |= {"set_accuracy": {name: interval.as_dict() for name, interval in result.set_accuracy.items()}}
+    content |= {"n_truncated": result.n_truncated}
+    write_file(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def describe(settings: Settings, result: Evaluated) -> Iterator[LogItem]:
+    """Say what the run should record of evaluation."""
+    for name, scores in result.scores.items():
+        prefix = "" if name == MODEL else f"{name}_"
+        for metric, value in scores.metrics().items():
+            if name == MODEL or metric in ("macro_f1", "accuracy", "log_loss"):
+                yield Metric(f"test_{prefix}{metric}", value)
+    for name, interval in result.set_accuracy.items():
+        yield Metric("test_set_accuracy" if name == MODEL else f"test_{name}_set_accuracy", interval.value)
+    yield Metric("test_truncated_share", result.n_truncated / max(result.scores[MODEL].n_paragraphs, 1))
+    yield FileArtifact(result.report, "")
+    yield FileArtifact(settings.reports_dir / METRICS, "")
+    yield FolderArtifact(settings.reports_dir / PLOTS, PLOTS)
+    yield FileArtifact(settings.model_dir / "out_of_fold.npz", "")
+
+
+def _record(settings: Settings, result: Evaluated, record: Mapping[str, Any], report: Report) -> Evaluated:
+    """Add scores and model to the run of training, register the model, and make the first one the champion."""
+    report("recording", 0, 1)
+    tracking = Tracking.at(settings.root, settings.tracking.experiment, settings.tracking.uri)
+    registered, is_champion = None, False
+    with tracking.run("evaluate", run_id=record.get("run_id")) as run:
+        run.log(describe(settings, result))
+        if settings.tracking.log_model:
+            model_id = registry.log_model(run, settings.model_dir / "bundle")
+            made = registry.register(tracking, model_id, settings.tracking.registered_model, tags=_version_tags(result))
+            champion = registry.promote_first(tracking, settings.root, made)
+            registered, is_champion = f"{made.name} {made.version}", champion.version == made.version
+    report("recording", 1, 1)
+    return replace(result, run_id=run.run_id, registered=registered, is_champion=is_champion)
+
+
+def _version_tags(result: Evaluated) -> dict[str, str]:
+    own = result.scores[MODEL]
+    return {"macro_f1": f"{own.macro_f1.value:.4f}", "ece": f"{own.ece.value:.4f}"}

@@ -1,0 +1,330 @@
+"""Articles, annotations and contrast sets become the paragraph table."""
+
+from __future__ import annotations
+
+import glob
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, Literal
+
+from crosshead.annotations import Annotation, check_annotations, count_votes, read_annotations
+from crosshead.contrast_sets import ContrastParagraph, check_contrast_sets, read_contrast_sets
+from crosshead.corpus import (
+    SPLITS,
+    Row,
+    article_rows,
+    contrast_rows,
+    digest_rows,
+    make_table,
+    remove_summary,
+    write_file,
+    write_table,
+)
+from crosshead.duplicates import Grouping, group_articles
+from crosshead.errors import ConfigError, DataError
+from crosshead.heading_labels import HeadingReport, label_by_headings, report_headings
+from crosshead.leaks import Leaks, find_leaks
+from crosshead.readers.files import read_articles
+from crosshead.readers.formats import stem_of
+from crosshead.readers.inputs import Unreadable
+from crosshead.splits import TestSplit, split_test
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import DatasetDict
+    from numpy.typing import NDArray
+
+    from crosshead.articles import Article
+    from crosshead.settings import Settings
+    from crosshead.taxonomy import Taxonomy
+
+Labels = Literal["annotations", "headings", "both"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The paragraph table and everything that was found out on the way."""
+
+    rows: Mapping[str, Sequence[Row]]
+    """The rows of each split."""
+    section_types: tuple[str, ...]
+    headings: HeadingReport
+    leaks: Leaks
+    kept_together: Sequence[tuple[str, str, float]]
+    """(paragraph_id, paragraph_id, Jaccard similarity) of the near-duplicates that connect articles."""
+    counts: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    notes: Sequence[str]
+    """What a user should know, each in a sentence."""
+    unreadable: Sequence[Unreadable] = ()
+    """What could not be read and was passed over, because the settings allow that."""
+
+    @cached_property
+    def table(self) -> DatasetDict:
+        """The rows as a DatasetDict."""
+        return make_table(self.rows)
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Counts, digest and settings, as written to ``corpus.json``."""
+        headings = self.headings
+        agreement = {"overall": headings.overall, **headings.by_section_type}
+        return {
+            "digest": digest_rows(self.rows),
+            "settings": dict(self.settings),
+            "section_types": list(self.section_types),
+            **self.counts,
+            "splits": {name: _describe_split(self.rows[name], self.section_types) for name in SPLITS},
+            "headings": {
+                "below_headings": headings.n_below_headings,
+                "labelled": headings.n_labelled,
+                "agreement": {name: {**asdict(found), "share": found.share} for name, found in agreement.items()},
+            },
+            "notes": list(self.notes),
+        }
+
+    def leaks_markdown(self) -> str:
+        """Write the leak report, with the articles that were kept together so that nothing leaks."""
+        lines = [self.leaks.to_markdown(), "## Articles that were kept together\n"]
+        if self.kept_together:
+            lines.append("| paragraph | repeated by | similarity |\n| --- | --- | --- |")
+            lines += [f"| {first} | {second} | {similarity:.2f} |" for first, second, similarity in self.kept_together]
+        else:
+            lines.append("None: no paragraph returns in another article.")
+        return "\n".join(lines) + "\n"
+
+
+def prepare(
+    articles: Sequence[Article],
+    annotations: Sequence[Annotation],
+    contrast_sets: Sequence[ContrastParagraph],
+    taxonomy: Taxonomy,
+    *,
+    labels: Labels,
+    test_share: float,
+    seed: int,
+    duplicate_threshold: float = 0.8,
+) -> Prepared:
+    """Label, group and split the paragraphs.
+
+    Parameters
+    ----------
+    articles : sequence of Article
+        Each with an id of its own.
+    annotations : sequence of Annotation
+        Checked against the articles whatever ``labels`` says, and compared with the headings.
+    contrast_sets : sequence of ContrastParagraph
+    taxonomy : Taxonomy
+    labels : {"annotations", "headings", "both"}
+        Where an article's section types come from; with ``both``, an annotation wins over a heading.
+    test_share : float
+        Share of the rows that is held out.
+    seed : int
+        The same seed and input give the same table, byte for byte.
+    duplicate_threshold : float, default=0.8
+        Least Jaccard similarity of word 5-grams that keeps two articles together.
+
+    Raises
+    ------
+    DataError
+        If the input contradicts itself, or is too small to be split.
+    """
+    if labels == "annotations" and not annotations:
+        raise ConfigError(
+            "corpus.labels is 'annotations' but there are none; set corpus.annotations, or corpus.labels=headings"
+        )
+    _check_ids(articles)
+    check_annotations(annotations, articles, taxonomy.section_types)
+    check_contrast_sets(contrast_sets, [article.article_id for article in articles], taxonomy.section_types)
+    verdicts = count_votes(annotations)
+    by_heading = label_by_headings(articles, taxonomy)
+    headings = report_headings(articles, taxonomy, by_heading, verdicts.section_types)
+    found = article_rows(articles, verdicts, by_heading, labels) + contrast_rows(contrast_sets)
+    _check_labels(found, labels, headings)
+
+    ids = [row.article_id for row in found]
+    grouping = group_articles([row.text for row in found], ids, threshold=duplicate_threshold)
+    rows = _group(found, grouping)
+    split = _split(rows, test_share, seed)
+    leaks = _find_leaks(rows, split.is_test.tolist(), duplicate_threshold)
+    leaks.check()
+
+    counts = _count(articles, contrast_sets, rows, grouping)
+    counts["unlabelled"] = headings.n_paragraphs + len(contrast_sets) - len(found)
+    counts["disputed"] = len(verdicts.disputed) if labels != "headings" else 0
+    return Prepared(
+        rows={"train": _where(rows, ~split.is_test), "test": _where(rows, split.is_test)},
+        section_types=taxonomy.section_types,
+        headings=headings,
+        leaks=leaks,
+        kept_together=[(_id(found, pair.first), _id(found, pair.second), pair.similarity) for pair in grouping.pairs],
+        counts=counts,
+        settings={
+            "labels": labels,
+            "test_share": test_share,
+            "seed": seed,
+            "duplicate_threshold": duplicate_threshold,
+        },
+        notes=[*_label_notes(found, taxonomy, counts), *_boilerplate_notes(found, grouping), *split.notes],
+    )
+
+
+def run(settings: Settings) -> Prepared:
+    """Read the articles, prepare the table, and write it to ``settings.prepared_dir``.
+
+    Writes ``train.parquet``, ``test.parquet``, ``corpus.json``, ``headings.md``, ``headings.csv`` and ``leaks.md``.
+    """
+    corpus, root = settings.corpus, settings.root
+    stream = read_articles(
+        [_below(root, pattern) for pattern in corpus.articles],
+        on_error="collect" if settings.on_unreadable == "skip" else "raise",
+    )
+    articles = stream.read_all()
+    annotations = read_annotations(root / corpus.annotations) if corpus.annotations else []
+    prepared = prepare(
+        articles,
+        _without_skipped(annotations, articles, stream.unreadable),
+        read_contrast_sets(root / corpus.contrast_sets) if corpus.contrast_sets else [],
+        settings.taxonomy,
+        labels=corpus.labels,
+        test_share=corpus.test_share,
+        seed=settings.seed,
+        duplicate_threshold=corpus.duplicate_threshold,
+    )
+    if stream.unreadable:
+        note = f"{len(stream.unreadable)} inputs could not be read and were passed over"
+        prepared = replace(prepared, notes=[note, *prepared.notes], unreadable=tuple(stream.unreadable))
+    folder = settings.prepared_dir
+    remove_summary(folder)
+    write_file(folder / "headings.md", prepared.headings.to_markdown().encode())
+    write_file(folder / "headings.csv", prepared.headings.to_csv().encode())
+    write_file(folder / "leaks.md", prepared.leaks_markdown().encode())
+    write_table(prepared.table, prepared.summary, folder)
+    return prepared
+
+
+def _below(root: Path, pattern: str) -> str:
+    """Put a pattern below the root, whose own name may look like a pattern."""
+    return str(Path(glob.escape(str(root)), pattern)) if glob.has_magic(pattern) else str(root / pattern)
+
+
+def _without_skipped(
+    annotations: Sequence[Annotation], articles: Sequence[Article], unreadable: Sequence[Unreadable]
+) -> list[Annotation]:
+    """Leave out the annotations of articles that could not be read."""
+    skipped = {stem_of(PurePath(item.path)) for item in unreadable} - {article.article_id for article in articles}
+    return [annotation for annotation in annotations if annotation.article_id not in skipped]
+
+
+def _check_ids(articles: Sequence[Article]) -> None:
+    if not articles:
+        raise DataError("the corpus has no article; name files, folders or patterns in corpus.articles")
+    seen: dict[str, int] = {}
+    for number, article in enumerate(articles, 1):
+        if not article.article_id:
+            raise DataError(f"article {number} ({article.title!r}) has no id; give each article one of its own")
+        first = seen.setdefault(article.article_id, number)
+        if first != number:
+            raise DataError(
+                f"articles {first} and {number} of {len(articles)} have the same id {article.article_id!r}; "
+                "rename one file, or give it another article_id"
+            )
+
+
+def _check_labels(rows: Sequence[Row], labels: Labels, headings: HeadingReport) -> None:
+    found = sorted({row.section_type for row in rows})
+    if len(found) < 2:
+        raise DataError(
+            f"the labelled paragraphs have {len(found)} section types ({', '.join(found) or 'none'}), of "
+            f"{headings.n_paragraphs} paragraphs read with corpus.labels={labels}; a tagger needs 2 at least: annotate "
+            "paragraphs, or add phrases to the taxonomy for the headings that the articles have"
+        )
+
+
+def _group(rows: Sequence[Row], grouping: Grouping) -> list[Row]:
+    return [
+        replace(row, group_id=group_id)
+        for position, (row, group_id) in enumerate(zip(rows, grouping.group_ids, strict=True))
+        if position not in grouping.boilerplate
+    ]
+
+
+def _split(rows: Sequence[Row], test_share: float, seed: int) -> TestSplit:
+    return split_test(
+        [row.group_id for row in rows],
+        [row.section_type for row in rows],
+        strata=[f"{row.section_type} {row.origin} {row.setting}" for row in rows],
+        test_share=test_share,
+        seed=seed,
+    )
+
+
+def _find_leaks(rows: Sequence[Row], is_test: Sequence[bool], threshold: float) -> Leaks:
+    return find_leaks(
+        [row.text for row in rows],
+        [row.paragraph_id for row in rows],
+        [row.article_id for row in rows],
+        [row.group_id for row in rows],
+        is_test,
+        threshold,
+    )
+
+
+def _where(rows: Sequence[Row], mask: NDArray[np.bool_]) -> list[Row]:
+    return [row for row, wanted in zip(rows, mask.tolist(), strict=True) if wanted]
+
+
+def _id(rows: Sequence[Row], position: int) -> str:
+    return rows[position].paragraph_id
+
+
+def _count(
+    articles: Sequence[Article], contrast_sets: Sequence[ContrastParagraph], rows: Sequence[Row], grouping: Grouping
+) -> dict[str, Any]:
+    left_out: Counter[str] = Counter()
+    for article in articles:
+        left_out.update(article.left_out)
+    return {
+        "articles": len(articles),
+        "contrast_sets": len({item.set_id for item in contrast_sets}),
+        "paragraphs": len(rows),
+        "boilerplate": len(grouping.boilerplate),
+        "left_out": dict(sorted(left_out.items())),
+    }
+
+
+def _label_notes(rows: Sequence[Row], taxonomy: Taxonomy, counts: Mapping[str, Any]) -> list[str]:
+    notes = []
+    if counts["unlabelled"]:
+        notes.append(f"{counts['unlabelled']} paragraphs have no label and are left out of the table")
+    if counts["disputed"]:
+        notes.append(f"{counts['disputed']} of them because their annotators are divided equally")
+    for name in taxonomy.section_types:
+        if not any(row.section_type == name for row in rows):
+            notes.append(f"section type {name!r} labels no paragraph: it can be neither learned nor tagged")
+    return notes
+
+
+def _boilerplate_notes(rows: Sequence[Row], grouping: Grouping) -> list[str]:
+    if not grouping.boilerplate:
+        return []
+    example = rows[min(grouping.boilerplate)].paragraph_id
+    return [
+        f"{len(grouping.boilerplate)} paragraphs return in many articles, such as {example!r}; "
+        "they are boilerplate and left out of the table"
+    ]
+
+
+def _describe_split(rows: Sequence[Row], section_types: Sequence[str]) -> dict[str, Any]:
+    n_of_type = Counter(row.section_type for row in rows)
+    return {
+        "paragraphs": len(rows),
+        "articles": len({row.article_id for row in rows if row.origin == "article"}),
+        "contrast_sets": len({row.article_id for row in rows if row.origin == "contrast_set"}),
+        "groups": len({row.group_id for row in rows}),
+        "section_types": {name: n_of_type[name] for name in section_types},
+        "label_sources": dict(sorted(Counter(row.label_source for row in rows).items())),
+    }

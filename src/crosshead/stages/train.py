@@ -1,0 +1,180 @@
+"""Train: paragraph table in, bundle out, with the baselines that stand beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+
+from crosshead import bundle, labelled
+from crosshead.calibration import fit_temperature
+from crosshead.corpus import read_summary, read_table, write_file
+from crosshead.encoders.open import open_encoder
+from crosshead.evaluation.scores import Scores, evaluate
+from crosshead.lineage import git_state, lineage
+from crosshead.log_items import DatasetInput, LogItem, Metric, Param, Tag, flatten
+from crosshead.settings import Settings, config_digest, to_yaml
+from crosshead.splits import folds
+from crosshead.tracking import Tracking
+from crosshead.training import Folds, Paragraphs, TrainResult, train
+from crosshead.views import ViewSpec, uses_encoder
+
+Report = Callable[[str, int, int], None]
+RUN, OUT_OF_FOLD, BUNDLE, BASELINES = "run.json", "out_of_fold.npz", "bundle", "baselines"
+N_CHECKED_ARTICLES = 8
+"""Held-out articles on which a saved bundle must answer as the tagger in memory does."""
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the stage leaves behind."""
+
+    bundle_dir: Path
+    digest: str
+    run_id: str | None
+    scores: Scores
+    """Cross-validated on the training articles."""
+    hit_rate: float | None
+    """Share of texts whose vectors were in the cache; None without an encoder."""
+    warnings: tuple[str, ...] = ()
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+def baseline_specs() -> dict[str, ViewSpec]:
+    """Return what stands beside every model: the words alone, and always the most frequent section type."""
+    return {
+        "tfidf": ViewSpec("tfidf", "tfidf", LogisticRegression(C=10.0, max_iter=1000)),
+        "majority": ViewSpec("majority", "tfidf", DummyClassifier(strategy="prior")),
+    }
+
+
+def describe(settings: Settings, result: Trained, summary: dict[str, Any], paragraphs: Paragraphs) -> Iterator[LogItem]:
+    """Say what the run should record of training."""
+    yield from flatten(settings.resolved)
+    yield from lineage(git_state(settings.root), config_digest(settings.resolved), to_yaml(settings.resolved))
+    yield DatasetInput("train", summary["digest"], len(paragraphs.texts))
+    yield Tag("crosshead.dataset_digest", summary["digest"])
+    yield Tag("crosshead.bundle_digest", result.digest)
+    yield Param("n_train_paragraphs", len(paragraphs.texts))
+    if result.hit_rate is not None:
+        yield Metric("cache_hit_rate", result.hit_rate)
+    for name, value in result.scores.metrics().items():
+        yield Metric(f"cv_{name}", value)
+
+
+def run(settings: Settings, report: Report = _silent) -> Trained:
+    """Read the paragraph table, train, write the bundle and its baselines, record."""
+    summary, table = read_summary(settings.prepared_dir), read_table(settings.prepared_dir)
+    columns = {split: labelled.columns_of(table[split]) for split in ("train", "test")}
+    section_types = settings.taxonomy.section_types
+    paragraphs = labelled.to_paragraphs(columns["train"], section_types)
+    specs = settings.view_specs()
+    cut = folds(columns["train"]["group_id"], columns["train"]["section_type"], settings.folds, settings.seed)
+    encoder, graph_dir = _open_encoder(settings, specs, report)
+    tracking = Tracking.at(settings.root, settings.tracking.experiment, settings.tracking.uri)
+
+    result = _train(settings, paragraphs, specs, encoder, cut.splits, report)
+    held_out = labelled.as_articles(columns["test"])[:N_CHECKED_ARTICLES]
+    digest = bundle.save(
+        result.tagger,
+        settings.model_dir / BUNDLE,
+        encoder_dir=graph_dir,
+        estimators=result.estimators,
+        about=_about(settings, summary),
+        check=(held_out, result.tagger.predict_proba(held_out)),
+    )
+    _save_baselines(settings, paragraphs, cut.splits, result)
+    trained = Trained(
+        bundle_dir=settings.model_dir / BUNDLE,
+        digest=digest,
+        run_id=None,
+        scores=evaluate(paragraphs.y, result.out_of_fold, paragraphs.article_ids, section_types, seed=settings.seed),
+        hit_rate=encoder.use.hit_rate if encoder is not None else None,
+        warnings=tuple(filter(None, (cut.warning, *result.warnings))),
+    )
+    _write_out_of_fold(settings.model_dir / OUT_OF_FOLD, columns["train"], paragraphs, result)
+    if settings.tracking.enabled:
+        name = f"{settings.encoder.name} · {'+'.join(spec.name for spec in specs)}"
+        run_id = tracking.log_run(describe(settings, trained, summary, paragraphs), name=name)
+        trained = replace(trained, run_id=run_id)
+    write_file(settings.model_dir / RUN, json.dumps({"run_id": trained.run_id, "bundle_digest": digest}).encode())
+    return trained
+
+
+def _open_encoder(settings: Settings, specs: Sequence[ViewSpec], report: Report) -> tuple[Any, Path | None]:
+    chosen = settings.encoder
+    if not uses_encoder(specs) or chosen.source is None:
+        return None, None
+    return open_encoder(
+        chosen.source,
+        settings.cache_dir,
+        name=chosen.name,
+        sha256=chosen.sha256,
+        prompt=chosen.prompt,
+        max_tokens=chosen.max_tokens,
+        engine=chosen.engine,
+        report=lambda done, total: report("encoding", done, total),
+    )
+
+
+def _train(
+    settings: Settings, paragraphs: Paragraphs, specs: Sequence[ViewSpec], encoder: Any, splits: Folds, report: Report
+) -> TrainResult:
+    return train(
+        paragraphs,
+        section_types=settings.taxonomy.section_types,
+        views=specs,
+        encoder=encoder,
+        folds=splits,
+        decoder_weight=settings.decoder.weight,
+        calibrate=settings.calibration.method == "temperature",
+        risk=settings.calibration.risk,
+        report=report,
+    )
+
+
+def _save_baselines(settings: Settings, paragraphs: Paragraphs, splits: Folds, result: TrainResult) -> None:
+    """Save the baselines as taggers of their own; the words' view is not fitted twice where the model has it."""
+    for name, spec in baseline_specs().items():
+        own = next((view for view in result.tagger.views if view.kind == spec.kind and name == "tfidf"), None)
+        if own is None:
+            tagger = _train(settings, paragraphs, [spec], None, splits, _silent).tagger
+        else:
+            log_proba = np.log(result.view_out_of_fold[own.name])
+            tagger = replace(
+                result.tagger, views=(own,), encoder=None, temperature=fit_temperature(log_proba, paragraphs.y)
+            )
+        alone = replace(tagger.transitions, weight=0.0)
+        bundle.save(replace(tagger, name=name, transitions=alone), settings.model_dir / BASELINES / name)
+
+
+def _about(settings: Settings, summary: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "taxonomy": settings.resolved.get("taxonomy"),
+        "dataset_digest": summary["digest"],
+        "config_digest": config_digest(settings.resolved),
+        "encoder": settings.encoder.name,
+    }
+
+
+def _write_out_of_fold(path: Path, columns: dict[str, list[Any]], paragraphs: Paragraphs, result: TrainResult) -> None:
+    """Keep the cross-validated probabilities: what says most about the training articles."""
+    work = path.with_suffix(".tmp.npz")
+    np.savez_compressed(
+        work,
+        paragraph_id=np.array(columns["paragraph_id"]),
+        y=paragraphs.y,
+        proba=result.out_of_fold,
+        n_truncated=result.n_truncated,
+    )
+    work.replace(path)
