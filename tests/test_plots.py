@@ -4,6 +4,7 @@ import io
 import warnings
 import xml.etree.ElementTree as ET
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
@@ -53,6 +54,11 @@ def draw_all(rows, scores, **kwargs) -> dict[str, Plot]:
     }
 
 
+@pytest.fixture(scope="module")
+def drawn(rows, scores):
+    return draw_all(rows, scores)
+
+
 def words(plot: Plot) -> str:
     """Read what the SVG says as text."""
     return " ".join(
@@ -60,8 +66,8 @@ def words(plot: Plot) -> str:
     )
 
 
-def test_every_plot_is_an_svg_with_words_and_an_alternative_text(rows, scores):
-    for name, plot in draw_all(rows, scores).items():
+def test_every_plot_is_an_svg_with_words_and_an_alternative_text(drawn):
+    for name, plot in drawn.items():
         assert ET.fromstring(plot.data).tag == "{http://www.w3.org/2000/svg}svg", name
         assert len(plot.data) < 80_000, name
         assert len(words(plot)) > 20, name
@@ -76,16 +82,10 @@ def test_every_plot_can_be_a_png(rows, scores):
         assert len(image.convert("L").getcolors(256)) > 20, name  # not an empty sheet
 
 
-def test_equal_figures_are_equal_bytes(rows, scores):
-    first, second = draw_all(rows, scores), draw_all(rows, scores)
-    assert {name: plot.data for name, plot in first.items()} == {name: plot.data for name, plot in second.items()}
-
-
-def test_drawing_leaves_the_settings_of_matplotlib_alone(rows, scores):
-    import matplotlib as mpl
-
+def test_equal_figures_are_equal_bytes_and_the_settings_of_matplotlib_stay(rows, scores, drawn):
     before = dict(mpl.rcParams)
-    draw_all(rows, scores)
+    again = draw_all(rows, scores)
+    assert {name: plot.data for name, plot in again.items()} == {name: plot.data for name, plot in drawn.items()}
     assert dict(mpl.rcParams) == before
 
 
@@ -149,6 +149,12 @@ def test_names_are_drawn_as_they_are_written():
     assert "<script>" in words(plot)
     assert b"<script>" not in plot.data
     assert "地域" in words(plot)
+
+
+def test_model_names_of_any_kind_are_drawn(scores):
+    plot = plot_class_f1({"_private": scores["blend"], "a\x00b\ud800": scores["majority"]})
+    assert "_private" in words(plot)
+    assert "a\ufffdb\ufffd" in words(plot)
 
 
 def test_plots_refuse_what_cannot_be_drawn(scores, rows):

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -21,6 +22,7 @@ from crosshead.contrast_sets import ContrastParagraph, read_contrast_sets
 from crosshead.corpus import Row, read_summary, read_table, write_table
 from crosshead.errors import ConfigError, DataError
 from crosshead.readers.files import read_articles
+from crosshead.splits import TestSplit
 from crosshead.stages import prepare as stage
 from crosshead.stages.prepare import Prepared, prepare
 from crosshead.taxonomy import Taxonomy
@@ -114,7 +116,7 @@ class TestLabels:
         assert "1 of them because their annotators are divided equally" in prepared.notes
 
     def test_annotations_without_any_are_refused(self, articles: list[Article]) -> None:
-        with pytest.raises(ConfigError, match="corpus.labels is 'annotations' but there are none"):
+        with pytest.raises(ConfigError, match=r"corpus\.labels is 'annotations' but there are none"):
             prepare_small(articles, annotations=[])
 
     def test_headings_that_map_to_nothing_are_refused_with_advice(self) -> None:
@@ -193,8 +195,16 @@ class TestGroups:
 
     def test_a_corpus_tied_together_by_one_text_is_refused_with_the_reason(self) -> None:
         articles = [an_article(place, footer="Subscribe to our letter, free every Friday.") for place in PLACES]
-        with pytest.raises(DataError, match="one group of articles only .*repeat one another's paragraphs"):
+        with pytest.raises(DataError, match=r"one group of articles only .*repeat one another's paragraphs"):
             prepare_small(articles, annotations=annotate(articles, truth=(*TRUTH, "rest")))
+
+    def test_a_split_that_leaks_is_refused(self, articles: list[Article], monkeypatch: pytest.MonkeyPatch) -> None:
+        def every_other_row(group_ids: Sequence[str], *_: Any, **__: Any) -> TestSplit:
+            return TestSplit(np.arange(len(group_ids)) % 2 == 0)
+
+        monkeypatch.setattr(stage, "split_test", every_other_row)
+        with pytest.raises(DataError, match="article 'arvan' is in both the train and the test split"):
+            prepare_small(articles)
 
 
 class TestSmallCorpora:
@@ -298,7 +308,7 @@ class TestRun:
     def test_a_changed_paragraph_is_named(self, project: Any) -> None:
         path = project.root / "articles" / "dovik.md"
         path.write_text(path.read_text(encoding="utf-8").replace("Friday", "Monday"), encoding="utf-8")
-        with pytest.raises(DataError, match="paragraph 1 of 'dovik'.*annotate it again"):
+        with pytest.raises(DataError, match=r"paragraph 1 of 'dovik'.*annotate it again"):
             stage.run(project)
 
     def test_what_cannot_be_read_stops_or_is_passed_over_with_its_annotations(self, project: Any) -> None:
@@ -326,7 +336,7 @@ class TestRun:
 
     def test_a_disk_that_cannot_be_written_is_said(self, project: Any) -> None:
         project.prepared_dir.write_text("in the way", encoding="utf-8")
-        with pytest.raises(DataError, match="cannot be written: .*prepared_dir"):
+        with pytest.raises(DataError, match=r"cannot be written: .*prepared_dir"):
             stage.run(project)
 
 

@@ -158,7 +158,9 @@ def test_what_is_no_running_text_is_left_out_with_a_count() -> None:
 
 
 def test_numbered_paragraphs_are_paragraphs() -> None:
-    long = "The team at sea cleared five vessels of eleven in the week, and the mean wait was now sixteen days for each."
+    long = (
+        "The team at sea cleared five vessels of eleven in the week, and the mean wait was now sixteen days for each."
+    )
     article = read(f"1. {long}\n\n2. {long}\n   {long}\n\n   > Quoted.\n\nLast.\n\n1. Short.\n\n2. Short.\n\n1) {long}")
     assert article.texts == (f"1. {long}", f"2. {long}\n   {long}", "Last.", f"1) {long}")
     assert article.left_out == {"quote": 1, "list": 1}
@@ -261,7 +263,22 @@ MARKUP = st.lists(
     st.sampled_from(
         [
             *("# A b", "## C", "**D e**", "FF GG", "Word one.", "two, three", "- x", "> q", "```", "    y", "| a |"),
-            *("|---|", "---", "===", "<div>", "[^1]: n", "[a]: b.c", "![i](j)", "1. z", "", "", "", "\t", "\\", "é\u2028"),
+            *(
+                "|---|",
+                "---",
+                "===",
+                "<div>",
+                "[^1]: n",
+                "[a]: b.c",
+                "![i](j)",
+                "1. z",
+                "",
+                "",
+                "",
+                "\t",
+                "\\",
+                "é\u2028",
+            ),
         ]
     ),
     max_size=20,

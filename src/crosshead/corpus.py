@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -243,17 +242,14 @@ def read_table(folder: Path) -> DatasetDict:
 
 def write_file(path: Path, content: bytes) -> None:
     """Write a file as a whole or not at all."""
+    work = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, work = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.chmod(work, 0o644)  # a temporary file is readable to its owner only
+            work.write_bytes(content)
             os.replace(work, path)
-        except BaseException:
-            os.unlink(work)
-            raise
+        finally:
+            work.unlink(missing_ok=True)
     except OSError as error:
         raise _unwritable(path, error) from error
 

@@ -30,6 +30,8 @@ ACCENT, ON_ACCENT = "#1d5fa8", "#fdfdfe"
 SERIES = (ACCENT, "#b3530c", "#00785e", "#7a4b94")
 MARKERS = ("o", "s", "D", "^")
 FONT = "DejaVu Sans"
+WHITE_ABOVE = 0.7
+"""Share from which a cell of the confusion matrix is dark enough for light letters."""
 
 STYLE: dict[str, Any] = {
     "font.family": FONT,
@@ -82,8 +84,14 @@ def readable(name: str) -> str:
     >>> readable("regional_stability")
     'Regional stability'
     """
-    words = name.replace("_", " ").strip()
+    words = drawable(name.replace("_", " ").strip())
     return words[:1].upper() + words[1:]
+
+
+def drawable(name: str) -> str:
+    """Replace what can't stand in a drawing (control characters, halves of characters) by ``\ufffd``."""
+    shown = "".join(c if c.isprintable() else "\ufffd" for c in name)
+    return f" {shown}" if shown.startswith("_") else shown  # matplotlib leaves "_name" out of legends
 
 
 def plot_confusion(matrix: NDArray[np.intp], section_types: Sequence[str], *, format: Format = "svg") -> Plot:
@@ -122,7 +130,7 @@ def plot_confusion(matrix: NDArray[np.intp], section_types: Sequence[str], *, fo
 
 
 def _cell(axes: Any, column: int, row: int, share: float, count: int, *, small: bool) -> None:
-    colour = ON_ACCENT if share > 0.5 else INK
+    colour = ON_ACCENT if share > WHITE_ABOVE else INK
     if small:
         axes.text(column, row, f"{share:.0%}", ha="center", va="center", color=colour, fontsize=8)
         return
@@ -221,7 +229,7 @@ def plot_class_f1(scores: Mapping[str, Scores], *, format: Format = "svg") -> Pl
         for i, (name, own) in enumerate(scores.items()):
             offset = (i - (len(scores) - 1) / 2) * 0.7 / max(len(scores), 2)
             intervals = [own.macro_f1, *(c.f1 for c in own.classes)]
-            _dots(axes, intervals, offset, i, name)
+            _dots(axes, intervals, offset, i, drawable(name))
             told.append(f"{name}: macro-F1 {own.macro_f1}, " + ", ".join(map(_f1_alt, own.classes)))
         axes.axhline(0.5, color=MUTED, linewidth=0.8)
         axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="F1 (1 is perfect)")
@@ -269,7 +277,7 @@ def plot_learning_curve(
             high = [p.score.value if p.score.high is None else p.score.high for p in points]
             colour, marker = SERIES[i % len(SERIES)], MARKERS[i % len(MARKERS)]
             axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-            axes.plot(x, y, color=colour, marker=marker, label=name)
+            axes.plot(x, y, color=colour, marker=marker, label=drawable(name))
             told.append(f"{name}: " + ", ".join(f"{n} articles {score:.3f}" for n, score in zip(x, y, strict=True)))
         axes.set(xlabel="Articles trained on", ylabel=measure, xlim=(0, None))
         axes.legend(loc="lower right")

@@ -156,13 +156,14 @@ def compose(overrides: Sequence[str] = (), root: Path | None = None) -> dict[str
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     root = find_root(root)
     try:
         with initialize_config_dir(config_dir=str(root / "conf"), version_base="1.3"):
             cfg = hydra_compose(CONFIG_NAME, overrides=list(overrides))
         plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(_explain(error, overrides, root)) from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
@@ -170,18 +171,20 @@ def compose(overrides: Sequence[str] = (), root: Path | None = None) -> dict[str
 
 def _explain(error: Exception, overrides: Sequence[str], root: Path) -> str:
     """Say which override is wrong and what is allowed, without Hydra's stack of reasons."""
-    reason = str(error).strip().splitlines()[0]
+    known: set[str] | None = None
     for override in overrides:
-        key = override.split("=", 1)[0].lstrip("+~")
-        group = root / "conf" / key.split("@", 1)[0]
-        value = override.split("=", 1)[1] if "=" in override else ""
+        key, equals, value = override.partition("=")
+        if not equals and not key.startswith("~"):
+            return f"override {override!r} has no '='; write key=value, such as seed=3"
+        key = key.lstrip("+~").partition("@")[0]
+        group = root / "conf" / key
         if group.is_dir() and not (group / f"{value}.yaml").is_file():
             allowed = sorted(path.stem for path in group.glob("*.yaml"))
             return f"{key} is {value!r}; allowed are {', '.join(allowed)}{_nearest(value, allowed)}"
-        if key and f"'{key.split('.')[-1]}'" in reason:
-            known = sorted(_dotted(compose((), root))) if key not in reason.split("'")[-1] else []
+        known = set(_dotted(compose((), root))) if known is None else known
+        if not group.is_dir() and key not in known and not override.startswith("+"):
             return f"{key!r} is no configuration key{_nearest(key, known)}; see them all: crosshead config show"
-    return f"the configuration cannot be composed: {reason}"
+    return f"the configuration cannot be composed: {' '.join(str(error).split())}"
 
 
 def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterable[str]:

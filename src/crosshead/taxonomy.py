@@ -159,7 +159,8 @@ class Taxonomy:
 
 def fold_heading(heading: str) -> str:
     """Reduce a heading to its words: no case, no accents, no punctuation, single spaces."""
-    decomposed = unicodedata.normalize("NFKD", heading.casefold())
+    # Decomposing may give capitals ("𝓐" → "A") and lowering may give accents ("İ" → "i̇"), hence twice.
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", heading).casefold())
     letters = "".join(character for character in decomposed if not unicodedata.combining(character))
     return _NOT_A_WORD.sub(" ", letters).strip()
 

@@ -33,7 +33,8 @@ class Item:
     @property
     def name(self) -> str:
         """Name the input in a message."""
-        return self.file if self.line is None else f"{self.file}, line {self.line}"
+        file = "standard input" if self.file == "-" else self.file
+        return file if self.line is None else f"{file}, line {self.line}"
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,7 @@ def risk_coverage(
     cell = article * len(chosen) + step
     answered = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
     mistakes = np.bincount(cell, weights=wrong, minlength=shape[0] * shape[1]).reshape(shape)
-    sums = np.concatenate([answered, mistakes], axis=1).cumsum(axis=1, dtype=np.float64)
-    sums[:, len(chosen) :] = mistakes.cumsum(axis=1)
+    sums = np.hstack([answered.cumsum(axis=1), mistakes.cumsum(axis=1)]).astype(np.float64)
     total = sums.sum(axis=0)
     risk = total[len(chosen) :] / total[: len(chosen)]
     low, high = _band(risk, resampled_sums(sums, n_resamples, seed), len(chosen))

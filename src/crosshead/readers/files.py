@@ -162,7 +162,8 @@ def _open(file: InputFile, stdin: BinaryIO | None) -> Iterator[io.BufferedReader
     try:
         yield stream
     finally:
-        if stream is not given:
+        # The caller's stream stays open; one that was closed meanwhile cannot be let go of.
+        if stream is not given and not stream.closed:
             stream.detach()
 
 

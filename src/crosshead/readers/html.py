@@ -107,7 +107,7 @@ def _extract(tree: Any) -> tuple[list[Piece], dict[str, str]]:
     found = find_pieces(document.body)
     if not any(piece.kind == PARAGRAPH for piece in found):
         return whole, fields
-    return _restore_headings(found, whole), fields
+    return _restore_headings(_mark_headings(found, whole), whole), fields
 
 
 def _run_trafilatura(tree: Any) -> Any:
@@ -127,6 +127,13 @@ def _run_trafilatura(tree: Any) -> Any:
     except Exception:
         # Odd markup breaks it in many ways; the document's own headings and paragraphs are still there.
         return None
+
+
+def _mark_headings(found: list[Piece], whole: list[Piece]) -> list[Piece]:
+    """Make headings of the paragraphs that the page shows as headings: extraction forgets some bold type."""
+    texts = {_key(piece) for piece in whole if piece.kind == PARAGRAPH}
+    headings = {PARAGRAPH + _words(piece): piece for piece in whole if piece.kind == HEADING}
+    return [piece if _key(piece) in texts else headings.get(_key(piece), piece) for piece in found]
 
 
 def _restore_headings(found: list[Piece], whole: list[Piece]) -> list[Piece]:
@@ -150,7 +157,11 @@ def _restore_headings(found: list[Piece], whole: list[Piece]) -> list[Piece]:
 
 
 def _key(piece: Piece) -> str:
-    return piece.kind + "".join(piece.text.split())
+    return piece.kind + _words(piece)
+
+
+def _words(piece: Piece) -> str:
+    return "".join(piece.text.split()).rstrip(":")
 
 
 def _find_title(tree: Any, pieces: list[Piece], told: str) -> str:

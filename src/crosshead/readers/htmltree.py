@@ -36,6 +36,7 @@ _SKIPPED = {
     *("input", "label", "map", "math", "menu", "nav", "noscript", "object", "option", "picture", "script"),
     *("select", "style", "svg", "template", "textarea", "video"),
 }
+_BOLD_STYLE = re.compile(r"font-weight\s*:\s*(?:bold|[6-9]00)", re.IGNORECASE)
 _HAS_BLOCKS = "boolean(.//p | .//div | .//section | .//ul | .//ol | .//table | .//h1 | .//h2 | .//h3 | .//h4)"
 # A table is for layout if it has one cell only, or one that holds paragraphs in the plural or a heading.
 _CELL = "*[self::td or self::cell]"
@@ -63,17 +64,18 @@ def find_pieces(tree: Any) -> list[Piece]:
 
 def _walk(element: Any) -> Iterator[Piece]:
     """Go through a container: its blocks one by one, and the loose text between them as paragraphs."""
-    loose: list[Run] = [(_flat(element.text), False)]
+    bold = _is_bold(element)
+    loose: list[Run] = [(_flat(element.text), bold)]
     for child in element:
         tag = _tag(child)
         in_line = tag in _INLINE and not child.xpath(_HAS_BLOCKS)
         if in_line or (tag == "code" and any(text.strip() for text, _ in loose)):
-            loose += _runs(child, bold=False)
+            loose += _runs(child, bold=bold)
         elif tag and tag not in _SKIPPED:
             yield from _paragraphs(loose)
             loose = []
             yield from _block(child, tag)
-        loose.append((_flat(child.tail), False))
+        loose.append((_flat(child.tail), bold))
     yield from _paragraphs(loose)
 
 
@@ -83,6 +85,12 @@ def _tag(element: Any) -> str:
         return ""  # a comment
     is_heading = element.tag == "head" and element.get("rend")
     return str(element.get("rend")) if is_heading else element.tag
+
+
+def _is_bold(element: Any) -> bool:
+    if element.tag == "hi":
+        return bool(element.get("rend") == "#b")
+    return element.tag in _BOLD or bool(_BOLD_STYLE.search(element.get("style") or ""))
 
 
 def _block(element: Any, tag: str) -> Iterator[Piece]:
@@ -106,7 +114,7 @@ def _runs(element: Any, *, bold: bool) -> Iterator[Run]:
         return
     if tag not in _INLINE:
         yield " ", bold
-    bold = bold or tag in _BOLD or (tag == "hi" and element.get("rend") == "#b")
+    bold = bold or _is_bold(element)
     yield _flat(element.text), bold
     for child in element:
         yield from _runs(child, bold=bold)

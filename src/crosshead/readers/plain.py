@@ -67,7 +67,7 @@ def _blocks(source: str) -> Iterator[Block]:
     is_heading = _find_headings([source[start:end] for start, end in units])
     for position, (start, end) in enumerate(units):
         if is_heading[position]:
-            yield Block(HEADING, text=" ".join(source[start:end].split()), level=2 if position else 1)
+            yield Block(HEADING, text=" ".join(source[start:end].split()).rstrip(":"), level=2 if position else 1)
         else:
             yield Block(PARAGRAPH, start, end) if has_words(source[start:end]) else Block("ornament")
 

@@ -1,0 +1,149 @@
+"""Imports point one way. The table is the architecture; a module that it does not name fails."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "crosshead"
+
+LAYERS: dict[str, list[str]] = {
+    "core": [
+        "crosshead",
+        "errors",
+        "limits",
+        "text",
+        "articles",
+        "taxonomy",
+        "heads",
+        "tfidf",
+        "calibration",
+        "decoding",
+        "tagger",
+        "evaluation.*",
+        "log_items",
+        "splits",
+        "leaks",
+        "heading_labels",
+        "annotations",
+        "contrast_sets",
+        "duplicates",
+    ],
+    "readers": ["readers.*"],
+    "edges": [
+        "encoders.*",
+        "cache",
+        "bundle",
+        "champion",
+        "corpus",
+        "views",
+        "training",
+        "labelled",
+        "lineage",
+        "tracking",
+        "mlflow_store",
+        "mlflow_model",
+        "registry",
+        "settings",
+        "plots",
+        "report",
+    ],
+    "stages": ["stages.*"],
+    "apps": ["cli.*", "server.*", "__main__"],
+}
+ORDER = list(LAYERS)
+
+# Each outside tool is known to these modules alone.
+TOOLS: dict[str, set[str]] = {
+    "mlflow": {"mlflow_store", "tracking", "registry", "mlflow_model"},
+    "hydra": {"settings"},
+    "omegaconf": {"settings"},
+    "torch": {"encoders.export"},
+    "sentence_transformers": {"encoders.export"},
+    "transformers": {"encoders.export"},
+    "onnxruntime": {"encoders.engines"},
+    "openvino": {"encoders.engines"},
+    "tokenizers": {"encoders.graph"},
+    "datasets": {"corpus", "stages.prepare"},
+    "datasketch": {"duplicates"},
+    "matplotlib": {"plots"},
+    "jinja2": {"report"},
+    "skops": {"bundle"},
+    "safetensors": {"bundle"},
+    "trafilatura": {"readers.html"},
+    "fastapi": {"server.app"},
+    "dvc": set(),
+}
+NEVER = {"pickle", "joblib", "cloudpickle", "dill", "shelve", "marshal"}
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "crosshead"
+
+
+MODULES = {_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def _imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def _layer(name: str) -> str | None:
+    for layer, patterns in LAYERS.items():
+        if any(re.fullmatch(p.replace(".*", r"(\..*)?"), name) for p in patterns):
+            return layer
+    return None
+
+
+def _own(imports: set[str]) -> set[str]:
+    names = {name.removeprefix("crosshead.") for name in imports if name.startswith("crosshead.")}
+    return {name for name in names if name in MODULES}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_one_way(name: str) -> None:
+    layer = _layer(name)
+    assert layer is not None, f"{name} is in no layer; add it to the table on purpose"
+    for imported in _own(_imports(MODULES[name])):
+        other = _layer(imported)
+        assert other is not None
+        assert ORDER.index(other) <= ORDER.index(layer), f"{name} ({layer}) imports {imported} ({other})"
+        if layer == "stages" and other == "stages":
+            assert imported == "stages", f"stage {name} imports stage {imported}"
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_each_outside_tool_is_known_where_the_table_says(tool: str) -> None:
+    users = {
+        name for name, path in MODULES.items() if any(i == tool or i.startswith(f"{tool}.") for i in _imports(path))
+    }
+    assert users <= TOOLS[tool]
+
+
+def test_nothing_imports_a_pickle() -> None:
+    for name, path in MODULES.items():
+        assert not {i.split(".")[0] for i in _imports(path)} & NEVER, name
+
+
+def test_the_base_package_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, crosshead, crosshead.tagger, crosshead.articles, crosshead.champion; print(*sorted(sys.modules))"
+    )
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    heavy = "torch sklearn scipy pandas mlflow hydra skops datasets pyarrow onnxruntime openvino trafilatura".split()
+    assert not loaded & set(heavy)

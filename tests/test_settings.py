@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from sklearn.linear_model import LogisticRegression
+
+from crosshead.errors import ConfigError
+from crosshead.settings import build, check_all, compose, config_digest, find_root, load_settings, to_yaml
+
+
+def test_the_default_configuration_is_complete(root: Path) -> None:
+    settings = load_settings([], root)
+    assert settings.taxonomy.section_types == (
+        "ground_developments",
+        "regional_stability",
+        "international_role",
+        "other",
+    )
+    assert isinstance(settings.classifier, LogisticRegression)
+    assert settings.prepared_dir == root / "data" / "prepared"
+    assert [spec.name for spec in settings.view_specs()] == list(settings.views)
+
+
+def test_every_file_of_conf_composes_and_validates(root: Path) -> None:
+    found = check_all(root)
+    assert {overrides: problem for overrides, problem in found.items() if problem} == {}
+    n_files = sum(1 for path in (root / "conf").rglob("*.yaml") if path.parent != root / "conf")
+    assert len(found) == n_files + 1
+
+
+def test_settings_are_frozen(root: Path) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings([], root).seed = 3  # type: ignore[misc]
+
+
+def test_without_an_encoder_the_views_on_vectors_are_left_out(root: Path) -> None:
+    assert [spec.kind for spec in load_settings(["encoder=tfidf"], root).view_specs()] == ["tfidf"]
+    only_words = load_settings(["encoder=tfidf", "views=embedding"], root).view_specs()
+    assert [spec.kind for spec in only_words] == ["tfidf"]
+
+
+def test_the_record_can_be_read_back_and_names_itself(root: Path) -> None:
+    resolved = load_settings(["seed=3"], root).resolved
+    assert yaml.safe_load(to_yaml(resolved)) == resolved
+    assert config_digest(resolved) == config_digest(compose(["seed=3"], root))
+    assert config_digest(resolved) != config_digest(compose([], root))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["classifier=logrge"], r"classifier is 'logrge'; allowed are .*logreg.*did you mean 'logreg'\?"),
+        (["sed=3"], r"'sed' is no configuration key; did you mean 'seed'\?"),
+        (["corpus.test_shar=0.2"], r"'corpus\.test_shar' is no configuration key; did you mean 'corpus\.test_share'\?"),
+        (
+            ["+corpus.test_shar=0.2"],
+            r"'corpus\.test_shar' is no configuration key; did you mean 'corpus\.test_share'\?",
+        ),
+        (["corpus.test_share=2"], r"corpus\.test_share is 2: input should be less than 1"),
+        (["corpus.labels=guess"], r"corpus\.labels is 'guess': input should be 'annotations', 'headings' or 'both'"),
+        (["folds=1"], r"folds is 1: input should be greater than or equal to 2"),
+        (["seed=abc"], r"seed is 'abc'"),
+        (["decoder.weight=7"], r"decoder\.weight is 7"),
+        (["+classifier.penalty=l2"], r"classifier\.penalty is an old scikit-learn name; write l1_ratio"),
+        (["+classifier.n_jobs=2"], r"classifier\.n_jobs is an old scikit-learn name"),
+        (["+classifier.multi_class=ovr"], r"classifier\.multi_class is an old scikit-learn name"),
+        (["+classifier.probability=true"], r"classifier\.probability is an old scikit-learn name"),
+        (["+classifier.CC=1"], r"classifier\.CC is no argument of LogisticRegression; did you mean 'C'\?"),
+        (["classifier._target_=os.system"], r"classifier\._target_ is 'os\.system'; allowed are names in crosshead\."),
+        (["classifier._target_=sklearn.linear_model.Nope"], r"which is not there"),
+        (["classifier._target_=sklearn.preprocessing.StandardScaler"], r"which is no classifier"),
+        (["views.tfidf.kind=magic"], r"views\.tfidf\.kind is 'magic'"),
+        (
+            ["+views.tfidf.nmax=3"],
+            r"'views\.tfidf\.nmax' is no configuration key; did you mean 'views\.tfidf\.n_max'\?",
+        ),
+        (["seed"], r"override 'seed' has no '='; write key=value"),
+        (["seed=[1"], r"the configuration cannot be composed: no viable alternative at input"),
+        (["taxonomy=conflct"], r"taxonomy is 'conflct'; allowed are .*did you mean 'conflict'\?"),
+    ],
+)
+def test_a_mistake_is_named_with_its_key(overrides: list[str], message: str, root: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_settings(overrides, root)
+
+
+def test_a_broken_file_is_named(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "conf", tmp_path / "conf")
+    (tmp_path / "conf" / "classifier" / "broken.yaml").write_text("_target_: [")
+    with pytest.raises(ConfigError, match=r"the configuration cannot be composed: .*broken\.yaml"):
+        load_settings(["classifier=broken"], tmp_path)
+    assert "cannot be composed" in str(check_all(tmp_path)["classifier=broken"])
+
+
+def test_outside_a_project_it_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no crosshead project at .* no conf/config\.yaml; change to the project"):
+        find_root(tmp_path)
+
+
+def test_the_root_is_found_from_below(root: Path) -> None:
+    assert find_root(root / "src" / "crosshead") == root
+
+
+@pytest.mark.parametrize("config", [None, [], {"C": 1}])
+def test_a_classifier_without_target_is_refused(config: object) -> None:
+    with pytest.raises(ConfigError, match="give a mapping with _target_"):
+        build(config, "classifier")
