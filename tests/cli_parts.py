@@ -64,7 +64,9 @@ def make_tagger() -> Tagger:
     )
 
 
-def run_process(*arguments: str | Path, cwd: Path, stdin: bytes = b"", **environ: str) -> subprocess.CompletedProcess[bytes]:
+def run_process(
+    *arguments: str | Path, cwd: Path, stdin: bytes = b"", **environ: str
+) -> subprocess.CompletedProcess[bytes]:
     """Run `crosshead` as a person would: in a process of its own, with an environment of its own."""
     return subprocess.run(
         [sys.executable, "-m", "crosshead", *map(str, arguments)],

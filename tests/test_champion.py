@@ -113,7 +113,9 @@ def test_a_champion_whose_folder_is_gone(tmp_path: Path, folder: Path) -> None:
     kept = champion.keep(tmp_path, folder, DIGEST)
     champion.write(tmp_path, kept, DIGEST)
     shutil.rmtree(kept)
-    with pytest.raises(BundleError, match="is gone, but .* names it; put the folder back, or delete that file and run"):
+    with pytest.raises(
+        BundleError, match=r"is gone, but .* names it; put the folder back, or delete that file and run"
+    ):
         champion.find(tmp_path)
 
 
@@ -129,7 +131,7 @@ def test_a_disk_that_refuses(tmp_path: Path, folder: Path) -> None:
     project = tmp_path / "project"
     (project / "bundle").mkdir(parents=True)
     (project / "models").write_text("in the way", encoding="utf-8")
-    with pytest.raises(BundleError, match="pointer cannot be written: .*; make the folder writable"):
+    with pytest.raises(BundleError, match=r"pointer cannot be written: .*; make the folder writable"):
         champion.write(project, project / "bundle", DIGEST)
     with pytest.raises(BundleError, match="cannot be copied to"):
         champion.keep(project, folder, DIGEST)

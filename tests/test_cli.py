@@ -14,8 +14,8 @@ from pathlib import Path
 
 import click
 import pytest
-from cli_parts import ARTICLE, process_environ, run_process
 
+from cli_parts import ARTICLE, process_environ, run_process
 from crosshead.cli import main
 from crosshead.cli.environment import DEFAULTS
 from crosshead.cli.exits import MEANINGS, Exit
@@ -119,7 +119,19 @@ def test_wrong_usage_exits_with_2(arguments: list[str], message: str, capsys: py
 
 # -- what a process imports, sets and prints -------------------------------------------------------------------------
 
-HEAVY = ("torch", "sklearn", "pandas", "mlflow", "hydra", "dvc", "scipy", "skops", "matplotlib", "transformers", "pydantic")
+HEAVY = (
+    "torch",
+    "sklearn",
+    "pandas",
+    "mlflow",
+    "hydra",
+    "dvc",
+    "scipy",
+    "skops",
+    "matplotlib",
+    "transformers",
+    "pydantic",
+)
 
 
 def imported_by(arguments: list[str], cwd: Path) -> set[str]:
@@ -212,10 +224,22 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
         (DataError("no articles"), 3, "crosshead: no articles\n"),
         (BundleError("damaged"), 4, "crosshead: damaged\n"),
         (TrackingError("no store"), 5, "crosshead: no store\n"),
-        (PermissionError(13, "Permission denied", "a.csv"), 3, "crosshead: 'a.csv': Permission denied; ask for the right"),
+        (
+            PermissionError(13, "Permission denied", "a.csv"),
+            3,
+            "crosshead: 'a.csv': Permission denied; ask for the right",
+        ),
         (OSError(28, "No space left on device"), 3, "crosshead: No space left on device; free some space"),
-        (OSError(30, "Read-only file system", "a", None, "b"), 3, "'a' and 'b': Read-only file system; the disk is read-"),
-        (IndexError("five"), 70, "crosshead: unexpected IndexError: five\n  This is a mistake in crosshead. To see where"),
+        (
+            OSError(30, "Read-only file system", "a", None, "b"),
+            3,
+            "'a' and 'b': Read-only file system; the disk is read-",
+        ),
+        (
+            IndexError("five"),
+            70,
+            "crosshead: unexpected IndexError: five\n  This is a mistake in crosshead. To see where",
+        ),
         (ConfigError("\x1b[31mred"), 2, "crosshead: [31mred\n"),
         (KeyboardInterrupt(), 130, "crosshead: interrupted\n"),
     ],
@@ -233,7 +257,10 @@ def test_errors_are_told_without_a_traceback(
 
 @pytest.mark.parametrize("how", [["--debug", "doctor"], ["doctor", "--debug"], "CROSSHEAD_DEBUG"])
 def test_debug_shows_the_traceback(
-    how: list[str] | str, failing: list[BaseException], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    how: list[str] | str,
+    failing: list[BaseException],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     failing.append(IndexError("five"))
     if isinstance(how, str):
@@ -244,7 +271,9 @@ def test_debug_shows_the_traceback(
     assert "To see where" not in told
 
 
-def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_extra_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delitem(sys.modules, "crosshead.settings", raising=False)
     monkeypatch.setitem(sys.modules, "sklearn", None)
     monkeypatch.setitem(sys.modules, "sklearn.base", None)

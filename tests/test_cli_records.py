@@ -11,10 +11,10 @@ import threading
 
 import numpy as np
 import pytest
-from cli_parts import SECTION_TYPES, make_tagger
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cli_parts import SECTION_TYPES, make_tagger
 from crosshead.cli.items import Item, answer
 from crosshead.cli.records import BYTES_PER_CHUNK, LINES_PER_CHUNK, as_record, dumps, parse, read_items
 from crosshead.cli.writers import JsonLines
@@ -75,7 +75,9 @@ def test_truncated_tokens_are_counted() -> None:
     assert tag_line(json.dumps({"text": "word " * 20}))["truncated_tokens"] == 8
 
 
-@pytest.mark.parametrize("told", ['"7"', "7", "7.5", "-3", "123456789012345678901", "null", '""', '"\\ud800"', '"ä\u2028b"'])
+@pytest.mark.parametrize(
+    "told", ['"7"', "7", "7.5", "-3", "123456789012345678901", "null", '""', '"\\ud800"', '"ä\u2028b"']
+)
 def test_ids_come_back_unchanged(told: str) -> None:
     (line,) = feed(f'{{"id": {told}, "article_id": {told}, "text": "Shells fell."}}'.encode())
     record = json.loads(line)

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_parts import ARTICLE, SECTION_TYPES, make_tagger
 
+from cli_parts import ARTICLE, SECTION_TYPES, make_tagger
 from crosshead import champion
 from crosshead.cli import main
 from crosshead.cli.environment import DEFAULTS
 from crosshead.cli.exits import Exit
+from crosshead.cli.words import percent
 from crosshead.loading import Model
 from crosshead.readers import read_article
 from crosshead.tagger import Tagger
@@ -137,13 +138,20 @@ def test_folders_patterns_and_several_kinds_of_file(
         "file": str(packed),
     }
     assert "crosshead: passed over 1 file of a kind that is not read: picture.png\n" in done.err
-    assert done.err.endswith(f"crosshead: {packed}, line 2: {done.records[6]['error']}\ncrosshead: 1 of 8 inputs could not be tagged\n")
+    assert done.err.endswith(
+        f"crosshead: {packed}, line 2: {done.records[6]['error']}\ncrosshead: 1 of 8 inputs could not be tagged\n"
+    )
 
 
 def test_what_cannot_be_read_is_named_in_its_place_and_the_rest_goes_on(
     tagger: Tagger, tmp_path: Path, article: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    bad = {"empty.md": b"", "binary.md": b"%PDF-1.7\0\0", "headings.md": b"# Only a heading\n", "cut.jsonl.gz": b"\x1f\x8b\x08\0\0"}
+    bad = {
+        "empty.md": b"",
+        "binary.md": b"%PDF-1.7\0\0",
+        "headings.md": b"# Only a heading\n",
+        "cut.jsonl.gz": b"\x1f\x8b\x08\0\0",
+    }
     for name, data in bad.items():
         (tmp_path / name).write_bytes(data)
     (tmp_path / "twice.csv").write_text("article_id,text\nx,Shells fell at dawn.\nx,Bees sleep in winter.\n")
@@ -156,7 +164,9 @@ def test_what_cannot_be_read_is_named_in_its_place_and_the_rest_goes_on(
     assert "no paragraph" in by_file["headings.md"]["error"]
     assert "damaged gzip" in by_file["cut.jsonl.gz"]["error"]
     assert by_file[str(article)]["article_id"] == "river"
-    assert [record["article_id"] for record in done.records if record.get("file") == "twice.csv" and "article_id" in record]
+    assert [
+        record["article_id"] for record in done.records if record.get("file") == "twice.csv" and "article_id" in record
+    ]
     for name in bad:
         assert f"crosshead: {name}: " in done.err
     assert "of 8 inputs could not be tagged" in done.err
@@ -271,7 +281,7 @@ def test_markdown_is_the_article_with_a_label_before_each_paragraph(
     tagger: Tagger, article: Path, feed: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     tags = tagger.tag_article(read_article(ARTICLE).texts)
-    labels = [f"**[{'not sure: ' * tag.abstained}{tag.section_type} {tag.confidence:.0%}]**" for tag in tags]
+    labels = [f"**[{'not sure: ' * tag.abstained}{tag.section_type} {percent(tag.confidence)}]**" for tag in tags]
     assert {tag.abstained for tag in tags} == {True, False}, "the example must show both looks"
     texts = read_article(ARTICLE).texts
     expected = (
@@ -302,7 +312,7 @@ def test_table_shows_shape_headings_and_paragraphs(
     rows = [line for line in lines if line.startswith(("▌", "┊")) and "%" in line]
     for row, tag, text in zip(rows, tags, read_article(ARTICLE).texts, strict=False):
         bar, name = ("┊", f"{tag.section_type}?") if tag.abstained else ("▌", tag.section_type)
-        assert row.split()[:4] == [bar, name, f"{tag.confidence:.0%}", text.split()[0]]
+        assert row.split()[:4] == [bar, name, f"{percent(tag.confidence)}", text.split()[0]]
     (heading,) = [line for line in lines if line.strip() == "Reactions abroad"]
     assert lines.index(rows[0]) < lines.index(heading) < lines.index(rows[1])
     assert rows[3].endswith("% 1: Shells fell on the river bank.")
@@ -342,7 +352,9 @@ def test_table_colours_unless_told_not_to(
 def test_table_obeys_no_text(
     tagger: Tagger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    (tmp_path / "bad.md").write_text("# A \x1b[2J title\n\n## Head \x9b31m\n\nShells \x1b]0;x\x07 fell \u202e on [bold]red[/bold].\n")
+    (tmp_path / "bad.md").write_text(
+        "# A \x1b[2J title\n\n## Head \x9b31m\n\nShells \x1b]0;x\x07 fell \u202e on [bold]red[/bold].\n"
+    )
     told = Run(capsysbinary, "bad.md", "-f", "table").out.decode()
     assert not {character for character in told if not character.isprintable()} - {"\n"}
     assert "[bold]red[/bold]" in told
@@ -353,7 +365,14 @@ def test_table_obeys_no_text(
 
 @pytest.mark.parametrize(
     ("name", "begins"),
-    [("a.jsonl", b"{"), ("a.json", b"[\n{"), ("a.CSV", b"file,"), ("a.md", b"# River"), ("a.txt", "───".encode()), ("a", b"{")],
+    [
+        ("a.jsonl", b"{"),
+        ("a.json", b"[\n{"),
+        ("a.CSV", b"file,"),
+        ("a.md", b"# River"),
+        ("a.txt", "───".encode()),
+        ("a", b"{"),
+    ],
 )
 def test_the_ending_of_the_output_chooses_the_format(
     name: str, begins: bytes, tagger: Tagger, article: Path, capsysbinary: pytest.CaptureFixture[bytes]
@@ -475,7 +494,11 @@ def test_the_project_is_the_one_that_the_settings_find(tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     ("model", "code", "message"),
     [
-        ("nowhere", Exit.MODEL, "the saved tagger 'nowhere' is not there; give the folder that `crosshead train` wrote"),
+        (
+            "nowhere",
+            Exit.MODEL,
+            "the saved tagger 'nowhere' is not there; give the folder that `crosshead train` wrote",
+        ),
         ("river.md", Exit.MODEL, "the saved tagger 'river.md' is a file"),
         (".", Exit.MODEL, "is no saved tagger: it holds no manifest.json"),
         ("models:/nobody@champion", Exit.TRACKING, "there is no models:/nobody@champion"),

@@ -334,6 +334,19 @@ class TestRun:
         with pytest.raises(DataError, match=r"train\.parquet is not the file that corpus\.json was written for"):
             read_table(project.prepared_dir)
 
+    def test_a_run_that_dies_while_writing_leaves_no_table_behind(
+        self, project: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def dies(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        stage.run(project)
+        monkeypatch.setattr(stage, "write_table", dies)
+        with pytest.raises(KeyboardInterrupt):
+            stage.run(project)
+        with pytest.raises(DataError, match=r"holds no corpus\.json"):
+            read_table(project.prepared_dir)
+
     def test_a_disk_that_cannot_be_written_is_said(self, project: Any) -> None:
         project.prepared_dir.write_text("in the way", encoding="utf-8")
         with pytest.raises(DataError, match=r"cannot be written: .*prepared_dir"):

@@ -12,6 +12,7 @@ from sklearn.svm import LinearSVC
 
 import tiny
 from crosshead import views
+from crosshead.calibration import apply_temperature
 from crosshead.encoders.graph import GraphEncoder
 from crosshead.errors import ConfigError, DataError
 from crosshead.evaluation.selective import ABSTAIN_ALWAYS
@@ -47,6 +48,15 @@ def test_a_head_agrees_with_its_scikit_learn_classifier(kind, classifier, inputs
         assert (ours.argmax(axis=1) == fitted.estimator.predict(feats.X)).all()
     if kind == "paragraph" and isinstance(classifier, LogisticRegression):
         np.testing.assert_allclose(np.exp(ours), fitted.estimator.predict_proba(feats.X), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["paragraph", "sentence", "tfidf"])
+def test_a_temperature_folded_into_a_view_is_a_temperature(kind, inputs) -> None:
+    y = tiny.training_rows()[1]
+    feats = views.features(views.ViewSpec("v", kind, LogisticRegression(), min_df=1), inputs)
+    fitted = views.fit(feats, y, np.arange(len(y)), 4)
+    plain, scaled = fitted.view.log_proba(inputs), views.with_temperature(fitted, 1.7).view.log_proba(inputs)
+    np.testing.assert_allclose(scaled, apply_temperature(plain, 1.7), atol=1e-5)
 
 
 def test_neighbours_agree_with_scikit_learn(inputs) -> None:

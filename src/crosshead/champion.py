@@ -121,9 +121,10 @@ def keep(root: Path, bundle: Path, digest: str) -> Path:
             new = Path(work) / "new"
             shutil.copytree(bundle, new, copy_function=shutil.copyfile)
             os.utime(new)
-            if target.exists():
+            if target.exists() and not _equal_folders(new, target):
                 target.rename(Path(work) / "old")
-            new.rename(target)
+            if not target.exists():
+                new.rename(target)
     except OSError as error:
         if _equal_folders(bundle, target):  # somebody else kept the same bundle in the meantime
             return target

@@ -18,6 +18,7 @@ import numpy as np
 SHINGLE_WORDS = 5
 # 32 bands of 4 rows propose a pair of similarity 0.8 with probability 1 - 5e-8, one of 0.6 with 0.99.
 _BANDS, _ROWS = 32, 4
+_ROUNDING = 1e-6
 _WORD = re.compile(r"\w+")
 
 
@@ -123,7 +124,7 @@ def _with_shared_shingles(texts: Sequence[tuple[str, ...]], threshold: float) ->
     n_shingles = np.array([len(numbers) for numbers in hashed])
     _, inverse, counts = np.unique(np.concatenate(hashed), return_inverse=True, return_counts=True)
     n_shared = np.add.reduceat(counts[inverse] > 1, np.cumsum(n_shingles) - n_shingles, dtype=np.int64)
-    return [texts[int(position)] for position in np.flatnonzero(n_shared >= threshold * n_shingles)]
+    return [texts[int(position)] for position in np.flatnonzero(n_shared >= threshold * n_shingles - _ROUNDING)]
 
 
 def _shingles(words: tuple[str, ...]) -> set[tuple[str, ...]]:

@@ -124,7 +124,7 @@ def read_items(path: Path) -> list[LogItem]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
         return [_item(row) for row in rows]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise TrackingError(
             f"{path} does not hold unsent results of a run ({error or type(error).__name__}); "
             "delete it if nobody needs it"

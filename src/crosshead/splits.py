@@ -15,7 +15,6 @@ from crosshead.errors import ConfigError, DataError
 Rows = NDArray[np.int64]
 
 _N_DRAWS = 200
-_LARGEST = 1.5  # times the share that was asked for
 _N_SEEDS = 10
 
 
@@ -129,26 +128,23 @@ def _counts(group: NDArray[np.intp], labels: Sequence[str]) -> NDArray[np.int64]
 def _best_draw(
     rows: NDArray[np.int64], has_type: NDArray[np.int64], test_share: float, rng: np.random.Generator
 ) -> NDArray[np.intp] | None:
-    """Draw orders of the groups and take the best beginning of one.
+    """Draw orders of the groups, and take of each the beginning that misses the share least over all strata.
 
-    Best leaves fewest section types untested, and of those misses the share least over all strata.
+    The best of them is the one that leaves fewest section types untested, then the one that misses least.
     """
     n_may_leave = has_type.sum(axis=0) - 2
     wanted = test_share * rows.sum(axis=0)
-    best: tuple[float, float] | None = None
+    best: tuple[int, float] | None = None
     chosen: NDArray[np.intp] | None = None
     for _ in range(_N_DRAWS):
         order = rng.permutation(len(rows))
         order = order[(np.cumsum(has_type[order], axis=0) <= n_may_leave).all(axis=1)]
         if not len(order):
             continue
-        held_out = np.cumsum(rows[order], axis=0)
-        n_untested = (np.cumsum(has_type[order], axis=0) == 0).sum(axis=1)
-        miss = ((held_out - wanted) ** 2 / np.maximum(wanted, 1)).sum(axis=1)
-        # A section type that stands late in the order must not make the test split as large as that.
-        n_allowed = max(1, int((held_out.sum(axis=1) <= _LARGEST * wanted.sum()).sum()))
-        position = int(np.lexsort((miss[:n_allowed], n_untested[:n_allowed]))[0])
-        score = (float(n_untested[position]), float(miss[position]))
+        miss = ((np.cumsum(rows[order], axis=0) - wanted) ** 2 / np.maximum(wanted, 1)).sum(axis=1)
+        position = int(miss.argmin())
+        n_untested = (has_type[order[: position + 1]].sum(axis=0) == 0).sum()
+        score = (int(n_untested), float(miss[position]))
         if best is None or score < best:
             best, chosen = score, order[: position + 1]
     return chosen

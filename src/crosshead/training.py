@@ -16,9 +16,9 @@ from crosshead.decoding import Transitions
 from crosshead.encoders.engines import n_cores
 from crosshead.errors import DataError
 from crosshead.evaluation.selective import ABSTAIN_ALWAYS, abstention_threshold
-from crosshead.heads import Floats, log_softmax
+from crosshead.heads import Floats, LinearHead, log_softmax
 from crosshead.tagger import Encoder, Inputs, Tagger, read_inputs
-from crosshead.views import FittedView, ViewSpec, features, fit, log_proba, uses_encoder
+from crosshead.views import FittedView, ViewSpec, features, fit, log_proba, uses_encoder, with_temperature
 
 Folds = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
@@ -52,7 +52,7 @@ class TrainResult:
     out_of_fold: Floats
     """Calibrated, decoded probabilities of every training paragraph by models that never saw its article."""
     view_out_of_fold: Mapping[str, Floats]
-    """The same for each view on its own, neither calibrated nor decoded."""
+    """The same for each view on its own, not decoded."""
     estimators: Mapping[str, Any]
     """The fitted scikit-learn object of each view."""
     n_truncated: NDArray[np.int64]
@@ -151,6 +151,11 @@ def _cross_fit(
     with threadpool_limits(1), ThreadPoolExecutor(max_workers=n_cores()) as pool:
         for done, _ in enumerate(pool.map(run, jobs), start=1):
             report("fitting", done, len(jobs))
+    for spec in views:
+        if isinstance(final[spec.name].view.head, LinearHead):
+            temperature = fit_temperature(out_of_fold[spec.name], y)
+            out_of_fold[spec.name] = apply_temperature(out_of_fold[spec.name], temperature)
+            final[spec.name] = with_temperature(final[spec.name], temperature)
     return out_of_fold, {spec.name: final[spec.name] for spec in views}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
-from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from crosshead.calibration import fit_temperature
 from crosshead.errors import ConfigError
-from crosshead.heads import ConstantHead, Floats, Head, LinearHead, NeighboursHead, log_softmax
+from crosshead.heads import ConstantHead, Floats, Head, LinearHead, NeighboursHead
 from crosshead.tagger import AnyView, Inputs, ParagraphView, SentenceView, TfidfView, average_by_owner
 from crosshead.tfidf import Tfidf, terms
 
@@ -85,13 +83,13 @@ def fit(feats: Features, y: NDArray[np.int64], paragraphs: NDArray[np.int64], n_
     if spec.kind != "tfidf":
         X = feats.X[rows]
         estimator.fit(X, targets)
-        head = to_head(estimator, X, n_section_types)
+        head = to_head(estimator, n_section_types)
         kind = ParagraphView if spec.kind == "paragraph" else SentenceView
         return FittedView(kind(spec.name, spec.weight, head), estimator)
     columns, transformer = _fit_tfidf(feats.X[rows], spec.min_df)
     X = transformer.transform(feats.X[rows][:, columns])
     estimator.fit(X, targets)
-    linear = None if isinstance(estimator, KNeighborsClassifier) else to_head(estimator, X, n_section_types)
+    linear = None if isinstance(estimator, KNeighborsClassifier) else to_head(estimator, n_section_types)
     if not isinstance(linear, LinearHead | ConstantHead):
         raise ConfigError(
             f"view {spec.name!r} got classifier {type(estimator).__name__}; allowed on TF-IDF terms are linear classifiers "
@@ -139,8 +137,8 @@ def _weigh(counts: Any, idf: NDArray[np.float32]) -> Any:
     return sp.diags(1.0 / np.where(norms > 0, norms, 1.0)) @ weighted
 
 
-def to_head(estimator: ClassifierMixin, X: Any, n_section_types: int) -> Head:
-    """Write a fitted scikit-learn classifier as plain arrays.
+def to_head(estimator: ClassifierMixin, n_section_types: int) -> Head:
+    """Write a fitted scikit-learn classifier as plain arrays; margins stand for logits until `with_temperature`.
 
     ``estimator.classes_`` may lack section types; they get a probability near zero.
 
@@ -165,22 +163,22 @@ def to_head(estimator: ClassifierMixin, X: Any, n_section_types: int) -> Head:
     coef, intercept = np.asarray(estimator.coef_), np.asarray(estimator.intercept_)
     if len(classes) == 2 and len(coef) == 1:
         coef, intercept = np.vstack([0 * coef, coef]), np.array([0.0, float(intercept[0])])
-    if not isinstance(estimator, LogisticRegression):
-        scale = _margin_scale(estimator, X, coef, intercept, classes)
-        coef, intercept = coef * scale, intercept * scale
     full_coef = np.zeros((n_section_types, coef.shape[1]), dtype=np.float32)
     full_intercept = np.full(n_section_types, _IMPOSSIBLE, dtype=np.float32)
     full_coef[classes], full_intercept[classes] = coef, intercept
     return LinearHead(full_coef, full_intercept)
 
 
-def _margin_scale(
-    estimator: ClassifierMixin, X: Any, coef: NDArray[Any], intercept: NDArray[Any], classes: NDArray[Any]
-) -> float:
-    """Bring margins to the scale of log-probabilities, by their own predictions; calibration does the rest."""
-    margins = np.asarray(X @ coef.T) + intercept
-    targets = np.searchsorted(classes, estimator.predict(X))
-    return 1.0 / max(fit_temperature(log_softmax(margins), targets), 0.25)
+def with_temperature(fitted: FittedView, temperature: float) -> FittedView:
+    """Divide a linear view's logits by a temperature; other heads have none.
+
+    Margins of a linear SVM become log-probabilities that way, and every view speaks at its true strength in the blend.
+    """
+    head = fitted.view.head
+    if not isinstance(head, LinearHead):
+        return fitted
+    scaled = LinearHead((head.coef / temperature).astype(np.float32), (head.intercept / temperature).astype(np.float32))
+    return replace(fitted, view=replace(fitted.view, head=scaled))
 
 
 def _neighbours(estimator: KNeighborsClassifier, n_section_types: int) -> NeighboursHead:

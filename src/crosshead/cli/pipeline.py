@@ -95,6 +95,7 @@ def show(folder: Path | None) -> int:
     metrics = read_metrics(folder)
     out = console()
     show_scores(out, metrics)
+    out.print()
     _say_next(out, folder / REPORT, *_champion_or_latest())
     return Exit.OK
 
@@ -178,13 +179,14 @@ def _show_evaluated(out: Console, settings: Settings, result: Evaluated, seconds
     _headline(out, "evaluated", "on articles that training never saw", seconds)
     out.print()
     show_scores(out, read_metrics(settings.reports_dir))
+    out.print()
     for finding in result.findings:
         _note(out, f"{finding.message} ({finding.code})")
     if result.n_truncated:
         _note(out, f"{counted(result.n_truncated, 'paragraph')} longer than the encoder reads; the end was cut off")
     if result.registered:
         standing = "the champion" if result.is_champion else "in the registry; the champion is another"
-        out.print(f"\nmodel:   {result.registered}, {standing}")
+        out.print(f"model:   {result.registered}, {standing}")
     latest = () if result.is_champion else ("--model", _short(settings, settings.model_dir / "bundle"))
     _say_next(out, result.report, *latest)
 
@@ -199,7 +201,7 @@ _SHOW: dict[str, Callable[[Any, Any, Any, float], None]] = {
 def _say_next(out: Console, report: Path, *options: str) -> None:
     with_options = "".join(f" {word}" for word in options)
     out.print(f"report:  {report}", soft_wrap=True)
-    out.print(f"next:    crosshead tag{with_options} FILE…   or   crosshead serve{with_options}", soft_wrap=True)
+    out.print(f"next:    crosshead tag{with_options} FILE…", soft_wrap=True)
 
 
 def _champion_or_latest() -> tuple[str, ...]:

@@ -18,12 +18,13 @@ METRICS, REPORT, MODEL = "metrics.json", "report.html", "model"
 MEASURES = {
     "macro_f1": "macro-F1",
     "accuracy": "accuracy",
-    "log_loss": "log-loss, less is better",
-    "brier": "Brier, less is better",
-    "ece": "calibration error (ECE), less is better",
+    "log_loss": "log-loss ↓",
+    "brier": "Brier score ↓",
+    "ece": "calibration error ↓",
     "coverage": "share not abstained",
-    "risk": "mistakes among these",
+    "risk": "mistakes in these ↓",
 }
+SETS = "contrast sets right"
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -48,45 +49,45 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 
 def show_scores(console: Console, metrics: Mapping[str, Any]) -> None:
     """Print the table of scores, each with its 95 % interval, the baselines beside the model."""
-    names = [
-        MODEL,
-        *(
-            name
-            for name, value in metrics.items()
-            if isinstance(value, Mapping) and "macro_f1" in value and name != MODEL
-        ),
-    ]
     own = metrics[MODEL]
+    baselines = [
+        name for name, value in metrics.items() if name != MODEL and isinstance(value, Mapping) and "macro_f1" in value
+    ]
+    names = [MODEL, *baselines]
     told = f"{counted(own['n_paragraphs'], 'paragraph')} of {counted(own['n_articles'], 'held-out article')}"
-    table = _table(Text(f"Scores on {told}, with 95 % intervals from resampling articles"), "", *names)
+    table = _table("", *names)
     for measure, title in MEASURES.items():
         if measure in own:
             table.add_row(title, *(_interval(metrics[name].get(measure)) for name in names))
-    sets = metrics.get("set_accuracy") or {}
-    if sets:
-        table.add_row("contrast sets right as a whole", *(_interval(sets.get(name)) for name in names))
+    if sets := metrics.get("set_accuracy"):
+        table.add_row(SETS, *(_interval(sets.get(name)) for name in names))
+    console.print(Text(f"{told}: value, 95 % interval; ↓ less is better", style="dim"))
     console.print(table)
+    console.print()
     console.print(_classes(own))
 
 
 def _classes(own: Mapping[str, Any]) -> Table:
-    table = _table(Text("The model, by section type"), "", "F1", "precision", "recall", "paragraphs")
+    table = _table("", "F1", "precision", "recall", "paragraphs")
     for name, scores in own["classes"].items():
-        table.add_row(
-            name, *(_interval(scores.get(measure)) for measure in ("f1", "precision", "recall")), str(scores["support"])
-        )
+        precision, recall = (_value(scores.get(measure)) for measure in ("precision", "recall"))
+        table.add_row(name, _interval(scores.get("f1")), precision, recall, f"{scores['support']:,}")
     return table
 
 
-def _table(title: Text, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for i, column in enumerate(columns):
-        table.add_column(column, header_style="dim", justify="left" if i == 0 else "right")
+        table.add_column(column, header_style="bold", justify="left" if i == 0 else "right")
     return table
 
 
-def _interval(interval: Mapping[str, float | None] | None) -> str:
-    if interval is None or interval["value"] is None:
-        return "–"
-    ends = f" ({interval['low']:.3f}–{interval['high']:.3f})" if interval["low"] is not None else ""
-    return f"{interval['value']:.3f}{ends}"
+def _value(interval: Mapping[str, float | None] | None) -> str:
+    return f"{interval['value']:.3f}" if interval is not None else "–"
+
+
+def _interval(interval: Mapping[str, float | None] | None) -> Text:
+    text = Text(_value(interval))
+    if interval is not None and interval["low"] is not None:
+        text.append(f" {interval['low']:.3f}–{interval['high']:.3f}", style="dim")
+    return text

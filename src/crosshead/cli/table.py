@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from crosshead.cli.items import Answer
-from crosshead.cli.words import counted, printable
+from crosshead.cli.words import counted, percent, printable
 from crosshead.cli.writers import new_headings
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class TableWriter:
             parts.append(Text(f"end not read: {counted(cut, 'long paragraph')}", style="yellow"))
         left_out = answer.item.article.left_out if answer.item.article else {}
         parts.extend(Text(f"left out: {n} {kind}", style="dim") for kind, n in left_out.items())
-        return line.append(Text(" · ", style="dim").join(parts))
+        return line.append(Text(" · ").join(parts))
 
     def _rows(self, answer: Answer) -> Table:
         item = answer.item
@@ -86,16 +86,16 @@ class TableWriter:
 
     def _add_heading(self, table: Table, heading: str) -> None:
         blank = [""] * (len(table.columns) - 1)
-        table.add_row(*blank, Text(heading, style="bold underline"))
+        table.add_row(*blank, Text(heading, style="bold"))
 
     def _add_row(self, table: Table, tag: Tag, text: str) -> None:
         colour = self._colours[tag.section_type]
         bar = UNSURE_BAR if tag.abstained else BAR
         name = Text(tag.section_type, style=f"italic {colour}" if tag.abstained else colour)
         name.append("?" if tag.abstained else "")
-        confidence = Text(f"{tag.confidence:4.0%}")
+        confidence = Text(f"{percent(tag.confidence):>4}")
         words = Text(text, style="dim" if tag.abstained else "", no_wrap=True, overflow="ellipsis")
         if self._console.width >= NARROW:
             table.add_row(Text(bar, style=colour), name, confidence, words)
         else:
-            table.add_row(Text(f"{bar}\n{bar}", style=colour), Group(name.append_text(confidence), words))
+            table.add_row(Text(f"{bar}\n{bar}", style=colour), Group(name.append(" ").append_text(confidence), words))

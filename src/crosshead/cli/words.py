@@ -19,6 +19,11 @@ def _shown(character: str) -> str:
     return "" if unicodedata.category(character) == "Cf" else " "
 
 
+def percent(share: float) -> str:
+    """Write ``91%``; certainty is never claimed: ``>99%``."""
+    return ">99%" if share >= 0.995 else f"{share:.0%}"
+
+
 def counted(n: int, one: str, many: str = "") -> str:
     """Write ``1 article``, ``1,234 articles``."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"

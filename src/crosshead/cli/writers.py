@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Protocol
 
 from crosshead.cli.items import Answer
 from crosshead.cli.records import as_record, dumps
+from crosshead.cli.words import percent
 
 SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".md": "markdown", ".txt": "table"}
 """Formats by the ending of an output file."""
@@ -183,7 +184,7 @@ def _markdown_blocks(answer: Answer) -> Iterator[str]:
             yield f"{'#' * min(level + 2, 6)} {heading}"
         above = headings
         unsure = "not sure: " if tag.abstained else ""
-        yield f"**[{unsure}{tag.section_type} {tag.confidence:.0%}]** {text}"
+        yield f"**[{unsure}{tag.section_type} {percent(tag.confidence)}]** {text}"
 
 
 def new_headings(above: Sequence[str], headings: Sequence[str]) -> Iterator[tuple[int, str]]:
