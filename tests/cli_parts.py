@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from crosshead.decoding import Transitions
 from crosshead.heads import LinearHead
@@ -62,6 +64,16 @@ def make_tagger() -> Tagger:
         name="hand",
         version="1",
     )
+
+
+def block_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every attempt to reach another machine, or to look up its name, fail the test."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError(f"the network was asked for {args!r}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 def run_process(

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_parts import ARTICLE, make_tagger, process_environ
 
+from cli_parts import ARTICLE, make_tagger, process_environ, run_process
 from crosshead import champion
 from crosshead.cli import doctor, main
 from crosshead.cli.environment import DEFAULTS
 from crosshead.cli.exits import Exit
 from crosshead.cli.output import counter, reporter
-from crosshead.errors import MissingExtraError
 from crosshead.loading import Model
 
 
@@ -231,13 +231,34 @@ def test_show_of_a_damaged_file(text: str, tmp_path: Path, capsys: pytest.Captur
     assert "cannot be read" in capsys.readouterr().err
 
 
-def test_settings_need_the_training_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    from crosshead.cli.pipeline import settings_module
-
-    monkeypatch.delitem(sys.modules, "crosshead.settings", raising=False)
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'crosshead\[train\]'"):
-        settings_module()
+@pytest.mark.slow
+def test_run_in_a_process_of_its_own_tells_everything_and_makes_no_noise(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "conf", tmp_path / "conf")
+    (tmp_path / "data" / "articles").mkdir(parents=True)
+    for article in sorted((root / "data" / "articles").glob("w1*-00*.md")):
+        shutil.copy(article, tmp_path / "data" / "articles")
+    words = ["encoder=tfidf", "views=tfidf", "tracking=none", "folds=2"]
+    headings = ["corpus.labels=headings", "corpus.annotations=null", "corpus.contrast_sets=null"]
+    done = run_process("run", *words, *headings, cwd=tmp_path, COLUMNS="200")
+    assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode()
+    told = done.stdout.decode()
+    for pattern in (
+        r"^prepared in \d+\.\d s: \d+ paragraphs of \d+ articles: \d+ to train on, \d+ held out$",
+        r"^  note: \d+ paragraphs have no label",
+        r"^trained in \d+\.\d s: macro-F1 0\.\d+ \(",
+        r"^evaluated in \d+\.\d s: on articles that training never saw$",
+        r"^macro-F1 +0\.\d{3}",
+        r"^report:  \S+/reports/report\.html$",
+        r"^next:    crosshead tag --model models/latest/bundle FILE…$",
+        r"^prepare \d+\.\d s · train \d+\.\d s · evaluate \d+\.\d s · in all \d+\.\d s$",
+    ):
+        assert re.search(pattern, told, re.MULTILINE), (pattern, told)
+    assert (tmp_path / "reports" / "report.html").is_file()
+    article = tmp_path / "river.md"
+    article.write_text(ARTICLE)
+    tagged = run_process("tag", article, "--model", "models/latest/bundle", cwd=tmp_path)
+    assert (tagged.returncode, tagged.stderr) == (0, b"")
+    assert len(json.loads(tagged.stdout)["paragraphs"]) == 3
 
 
 def test_online_lets_the_hub_be_asked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

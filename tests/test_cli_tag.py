@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cli_parts import ARTICLE, SECTION_TYPES, make_tagger
+from cli_parts import ARTICLE, SECTION_TYPES, block_network, make_tagger
 from crosshead import champion
 from crosshead.cli import main
 from crosshead.cli.environment import DEFAULTS
@@ -511,6 +511,17 @@ def test_a_model_that_is_not_there(
     done = Run(capsysbinary, article, "--model", model)
     assert (done.code, done.out) == (code, b"")
     assert message in done.err
+
+
+def test_tagging_asks_no_network(
+    article: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    (article.parent / "page.html").write_text(
+        f"<html><body><p>{'Shells fell on the bank at dawn. ' * 12}</p></body></html>"
+    )
+    block_network(monkeypatch)
+    done = Run(capsysbinary, article, "page.html", "--model", tiny_bundle)
+    assert (done.code, len(done.records)) == (0, 2)
 
 
 def test_a_damaged_bundle_tags_nothing(

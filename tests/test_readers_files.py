@@ -79,6 +79,8 @@ def test_patterns_lists_and_names_that_look_like_patterns(tmp_path: Path) -> Non
     assert [a.article_id for a in read_articles(f"{tmp_path}/**/a*.md")] == ["a1", "a2", "a4"]
     assert [a.article_id for a in read_articles(f"{tmp_path}/de*")] == ["a4"]
     assert [a.article_id for a in read_articles(str(tmp_path / "b[1].md"))] == ["b[1]"]
+    (tmp_path / "void").mkdir()
+    assert len(read_articles(f"{tmp_path}/**", on_error="raise").read_all()) == 4
     both = [tmp_path / "a2.md", str(tmp_path / "a1.md")]
     assert [a.article_id for a in read_articles(iter(both))] == ["a2", "a1"]
 

@@ -106,7 +106,7 @@ def test_headings_that_the_extraction_lost_are_put_back(monkeypatch: pytest.Monk
 
     one, two, three = sentences(3)
     page = (
-        f"<html><body><h2>Menu</h2><p>Unwanted</p><h2>Ground</h2><h3>North</h3><p>{one}</p><p>{two}</p></body></html>"
+        f"<html><body><h2>Menu</h2><p>Unwanted</p><h3>Ground</h3><h4>North</h4><p>{one}</p><p>{two}</p></body></html>"
     )
 
     def lose_headings(tree: object, **options: object) -> object:

@@ -235,6 +235,7 @@ def test_a_title_given_goes_before_and_a_different_first_heading_stays() -> None
     assert article.title == "From the row"
     assert outline(article) == [(("On the ground",), "Text.")]
     assert read("Lead.\n\n# Late\n\nText.").title == ""
+    assert outline(read("Lead.\n\n## Ground\n\nText.", title="Ground"))[1] == (("Ground",), "Text.")
 
 
 def test_line_ends_and_marks_are_normalised() -> None:

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import random
+import tracemalloc
 from decimal import Decimal
 from pathlib import Path
 
@@ -71,7 +72,14 @@ def test_rows_of_one_paragraph_are_put_together_in_order(tmp_path: Path) -> None
         lines(
             {"article_id": "b", "paragraph": 1, "text": "B one.", "genre": "g", "section_type": "x"},
             {"article_id": "a", "paragraph": 0, "text": "A nought.", "title": "A"},
-            {"article_id": "b", "paragraph": 0.0, "text": "B nought.", "genre": "g", "headings": ["Ground", "North"]},
+            {
+                "article_id": "b",
+                "paragraph": 0.0,
+                "text": "B nought.",
+                "genre": "g",
+                "section_type": "y",
+                "headings": ["Ground", "North"],
+            },
         ),
     )
     second, first = read_articles(path)
@@ -147,7 +155,12 @@ def test_a_line_of_50_mb_is_passed_over(tmp_path: Path) -> None:
         ("line 2", f"the line is longer than {MAX_LINE_BYTES} bytes, the most that is read; cut the article")
     ]
     path.write_bytes(huge.rstrip(b"\n"))
+    del huge
+    tracemalloc.start()
     assert [where for where, _ in collect(path)[1]] == ["line 1"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * MAX_LINE_BYTES
 
 
 def test_a_bad_byte_spoils_its_line_only(tmp_path: Path) -> None:

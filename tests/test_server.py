@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from cli_parts import ARTICLE, SECTION_TYPES, make_tagger, process_environ
+from cli_parts import ARTICLE, SECTION_TYPES, block_network, make_tagger, process_environ
 from crosshead import __version__
 from crosshead.cli import main
 from crosshead.cli.environment import DEFAULTS
@@ -320,7 +320,7 @@ def test_serve_answers_as_the_tagger_does_and_ends_with_ctrl_c(tmp_path: Path, t
         answer = json.load(_open(request))
         assert json.load(_open(f"{place}/healthz?{SECRET}")) == {"status": "ok"}
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) in (Exit.OK, Exit.INTERRUPTED)
+        assert process.wait(30) == Exit.INTERRUPTED
         log = process.stderr.read()
     expected = bundle.load(tiny_bundle)
     assert [given["scores"] for given in answer["paragraphs"]] == [
@@ -343,6 +343,14 @@ def _open(request: Any) -> Any:
         except ConnectionRefusedError:
             time.sleep(0.05)
     raise AssertionError("the server does not answer")
+
+
+def test_serving_asks_no_network(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from crosshead.loading import load
+
+    block_network(monkeypatch)
+    with TestClient(create_app(lambda: load(str(tiny_bundle)))) as client:
+        assert len(tag(client, text=ARTICLE)["paragraphs"]) == 3
 
 
 def test_section_types_are_those_of_the_tagger(client: TestClient) -> None:

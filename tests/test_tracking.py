@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import stores
+import crosshead.tracking
 from crosshead import mlflow_store
 from crosshead.errors import DataError, MissingExtraError, TrackingError
 from crosshead.lineage import GitState, git_state, lineage
@@ -383,6 +384,16 @@ def test_a_killed_run_is_closed_by_the_next_one(project: Path, tracking: Trackin
     assert dead.data.tags[ENDED_BY] == "its process ended without closing the run"
     assert tracking.client.get_run(alive.run_id).info.status == "FINISHED"
     assert tracking.close_dead_runs() == []
+
+
+def test_one_process_at_a_time_goes_on_with_a_run(tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crosshead.tracking, "LOCK_TIMEOUT_S", 0.01)
+    with tracking.run("x") as run:
+        with pytest.raises(TrackingError, match="is open in another process; wait until that one ends"):
+            Tracking(tracking.place, "test").log_run([Metric("f1", 0.1)], name="x", run_id=run.run_id)
+        assert tracking.client.get_run(run.run_id).info.status == "RUNNING"
+    found = tracking.client.get_run(run.run_id)
+    assert (found.info.status, found.data.metrics) == ("FINISHED", {})
 
 
 def test_a_lock_of_an_unknown_or_finished_run_is_swept_away(tracking: Tracking) -> None:

@@ -2,11 +2,11 @@
 
 ::
 
-    manifest.json          what the tagger is: section types, views, thresholds, versions, and the sha256 of every other file
+    manifest.json          section types, views, thresholds, versions, and the sha256 of every other file
     heads.safetensors      the trained heads as arrays
     vocabulary/NAME.json   the terms of a TF-IDF view, in column order
     encoder/               the encoder's graph and tokenizer
-    sklearn/NAME.skops     the scikit-learn object of each view, for inspection and further training; tagging never reads it
+    sklearn/NAME.skops     the scikit-learn object of each view, for inspection and further training only
 
 ``load`` checks every hash before anything else reads a file, and builds only the kinds that this module names.
 """
@@ -38,7 +38,7 @@ LARGEST_DIFFERENCE = 1e-3
 """A bundle whose probabilities differ by more from the tagger that it was saved from is not written."""
 
 TRUSTED_TYPES: tuple[str, ...] = ("sklearn.linear_model._stochastic_gradient.SGDClassifier",)
-"""scikit-learn types beyond skops' own list that ``load_estimators`` may build; the list lives here, never in a bundle."""
+"""scikit-learn types beyond skops' own list that ``load_estimators`` may build; the list is never in a bundle."""
 
 
 def digest(folder: Path) -> str:
@@ -52,7 +52,8 @@ def _sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BundleError(
-            f"bundle file {path.name} cannot be read ({error.strerror}); the bundle is incomplete: copy it again or train again"
+            f"bundle file {path.name} cannot be read ({error.strerror}); "
+            "the bundle is incomplete: copy it again or train again"
         ) from error
 
 
@@ -84,7 +85,8 @@ def save(
     Raises
     ------
     BundleError
-        If the saved tagger's probabilities differ from ``check`` by more than ``LARGEST_DIFFERENCE``; nothing is written.
+        If the saved tagger's probabilities differ from ``check`` by more than ``LARGEST_DIFFERENCE``; nothing is
+        written.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".bundle-", dir=folder.parent))
@@ -103,7 +105,7 @@ def _write(
 ) -> None:
     from safetensors.numpy import save_file
 
-    arrays = {"transitions/log_ratio": tagger.transitions.log_ratio}
+    arrays: dict[str, NDArray[Any]] = {"transitions/log_ratio": tagger.transitions.log_ratio}
     for view in tagger.views:
         arrays |= {f"{view.name}/{name}": np.ascontiguousarray(array) for name, array in view.head.arrays().items()}
         if isinstance(view, TfidfView):
@@ -166,8 +168,9 @@ def _check_same(work: Path, articles: list[list[str]], expected: NDArray[np.floa
     difference = float(np.abs(load(work).predict_proba(articles) - expected).max()) if len(expected) else 0.0
     if not difference <= LARGEST_DIFFERENCE:
         raise BundleError(
-            f"the saved tagger's probabilities differ by {difference:.2g} from those in training; at most {LARGEST_DIFFERENCE} "
-            "is allowed; nothing was saved. Use the same engine for training and saving: encoder.engine=auto"
+            f"the saved tagger's probabilities differ by {difference:.2g} from those in training; "
+            f"at most {LARGEST_DIFFERENCE} is allowed; nothing was saved. "
+            "Use the same engine for training and saving: encoder.engine=auto"
         )
 
 
@@ -276,7 +279,7 @@ def _build_view(folder: Path, described: Mapping[str, Any], arrays: Mapping[str,
     idf = parts.pop("idf", None)
     if described["head"] not in HEADS:
         raise ValueError(f"view {name!r} has head {described['head']!r}; allowed are {sorted(HEADS)}")
-    head: Head = HEADS[described["head"]](**{key: _scalar(key, array) for key, array in parts.items()})
+    head: Head = HEADS[described["head"]](**parts)
     if kind == "paragraph":
         return ParagraphView(name, weight, head)
     if kind == "sentence":
@@ -286,10 +289,6 @@ def _build_view(folder: Path, described: Mapping[str, Any], arrays: Mapping[str,
         vocabulary = {term: column for column, term in enumerate(terms)}
         return TfidfView(name, weight, head, Tfidf(vocabulary, idf, int(described["n_max"])))  # type: ignore[arg-type]
     raise ValueError(f"view {name!r} has kind {kind!r}; allowed are 'paragraph', 'sentence', 'tfidf'")
-
-
-def _scalar(name: str, array: NDArray[Any]) -> Any:
-    return array[0] if name.startswith("n_") else array
 
 
 def compiled_dir() -> Path | None:

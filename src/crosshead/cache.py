@@ -89,8 +89,8 @@ class CachedEncoder:
                         self._report(done, len(missing))
         except sqlite3.DatabaseError as error:
             raise DataError(
-                f"the cache file {self.path.name} cannot be used ({error}); free disk space or make the folder writable, "
-                "or delete the file: the vectors are then encoded again"
+                f"the cache file {self.path.name} cannot be used ({error}); free disk space or make the folder "
+                "writable, or delete the file: the vectors are then encoded again"
             ) from error
         rows = [known[keys[text]] for text in texts]
         vectors = np.stack([row[0] for row in rows]) if rows else np.zeros((0, self.n_dimensions), np.float32)

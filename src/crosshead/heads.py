@@ -39,7 +39,7 @@ class Head(Protocol):
 
 @dataclass(frozen=True)
 class LinearHead:
-    """``log_softmax(features @ coef.T + intercept)``: logistic regression, or a linear SVM with its temperature folded in."""
+    """``log_softmax(features @ coef.T + intercept)``: a linear classifier, its temperature folded in."""
 
     coef: NDArray[np.float32]
     intercept: NDArray[np.float32]
@@ -63,7 +63,7 @@ class LinearHead:
 
 @dataclass(frozen=True)
 class NeighboursHead:
-    """k nearest training vectors by dot product vote; half a vote is shared out evenly so that no type is impossible."""
+    """k nearest training vectors by dot product vote; half a vote is shared out evenly: no type is impossible."""
 
     vectors: NDArray[np.float32]
     labels: NDArray[np.int32]
@@ -73,7 +73,7 @@ class NeighboursHead:
 
     def log_proba(self, features: NDArray[Any]) -> Floats:
         """Log of the smoothed share of votes."""
-        k, n_types = int(self.n_neighbours), int(self.n_section_types)
+        k, n_types = int(self.n_neighbours[0]), int(self.n_section_types[0])
         votes = np.full((len(features), n_types), 0.5 / n_types)
         # Unit vectors: the largest dot product is the smallest distance. Ties go to the earlier training row.
         for start in range(0, len(features), 1024):
@@ -90,8 +90,8 @@ class NeighboursHead:
         return {
             "vectors": self.vectors,
             "labels": self.labels,
-            "n_neighbours": np.asarray(self.n_neighbours, dtype=np.int32),
-            "n_section_types": np.asarray(self.n_section_types, dtype=np.int32),
+            "n_neighbours": self.n_neighbours,
+            "n_section_types": self.n_section_types,
         }
 
 

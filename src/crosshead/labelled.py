@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,8 +44,8 @@ def to_paragraphs(columns: Columns, section_types: Sequence[str]) -> Paragraphs:
     number = {name: i for i, name in enumerate(section_types)}
     if unknown := sorted(set(columns["section_type"]) - set(number)):
         raise DataError(
-            f"the paragraph table has section types {unknown} that the taxonomy lacks; allowed are {list(section_types)}; "
-            "prepare it again with this taxonomy: crosshead prepare"
+            f"the paragraph table has section types {unknown} that the taxonomy lacks; allowed are "
+            f"{list(section_types)}; prepare it again with this taxonomy: crosshead prepare"
         )
     y = np.array([number[name] for name in columns["section_type"]], dtype=np.int64)
     return Paragraphs(list(columns["text"]), y, article_lengths(columns), list(columns["article_id"]))
@@ -67,4 +68,4 @@ def as_articles(columns: Columns) -> list[list[str]]:
     """Return the texts of each article in order."""
     ends = np.cumsum([0, *article_lengths(columns)])
     texts = list(columns["text"])
-    return [texts[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    return [texts[start:end] for start, end in itertools.pairwise(ends)]

@@ -115,7 +115,7 @@ class Settings(_Settings):
     """The composed configuration as plain values, for the record."""
 
     def view_specs(self) -> list[ViewSpec]:
-        """Views as training takes them; without an encoder only those that look at words remain."""
+        """Return the views as training takes them; without an encoder only those on words remain."""
         wanted = {name: view for name, view in self.views.items() if self.encoder.source or view.kind == "tfidf"}
         if not wanted:
             wanted = {"tfidf": ViewSettings(kind="tfidf", weight=1.0)}

@@ -176,7 +176,8 @@ def _checked(text: str, i: int) -> str:
         raise DataError(f"paragraph {i} is {type(text).__name__}, not text; give a string")
     if len(text) > MAX_CHARACTERS:
         raise DataError(
-            f"paragraph {i} has {len(text):,} characters; at most {MAX_CHARACTERS:,} are tagged as one paragraph; split it"
+            f"paragraph {i} has {len(text):,} characters; at most {MAX_CHARACTERS:,} are tagged as one paragraph; "
+            "split it"
         )
     return text
 

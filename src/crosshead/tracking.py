@@ -181,26 +181,30 @@ class Tracking:
         Raises
         ------
         TrackingError
-            If the store cannot be reached, or holds no run ``run_id``.
+            If the store cannot be reached, or holds no run ``run_id``, or another process has it open.
         """
         self.close_dead_runs()
-        run = self._resume(run_id) if run_id else self._start(name, parent_run_id, tags)
-        alive = self._lock(run.run_id)
-        alive.acquire(timeout=LOCK_TIMEOUT_S)
+        run = self._find(run_id) if run_id else self._start(name, parent_run_id, tags)
+        lock = self._lock(run.run_id)
+        if not _try_acquire(lock, LOCK_TIMEOUT_S):
+            raise TrackingError(
+                f"run {run.run_id} is open in another process; wait until that one ends, then try again"
+            )
         closed = False
         try:
+            if run_id:
+                self._reopen(run_id)
             yield run
-        except BaseException as error:
-            closed = self._end_badly(run.run_id, error)
-            raise
-        else:
             with explained(self.place, f"closing run {run.run_id}"):
                 self.client.set_terminated(run.run_id, "FINISHED")
             closed = True
+        except BaseException as error:
+            closed = self._end_badly(run.run_id, error)
+            raise
         finally:
-            alive.release()
+            lock.release()
             if closed:  # else `close_dead_runs` closes it when the store is back
-                Path(alive.lock_file).unlink(missing_ok=True)
+                Path(lock.lock_file).unlink(missing_ok=True)
 
     def log_run(self, items: Iterable[LogItem], *, name: str, run_id: str | None = None) -> str:
         """Record everything in one go and return the run's id."""
@@ -268,17 +272,18 @@ class Tracking:
             run = self.client.create_run(experiment_id, run_name=name, tags=all_tags)
         return Run(self, run.info.run_id, {})
 
-    def _resume(self, run_id: str) -> Run:
+    def _find(self, run_id: str) -> Run:
         with explained(self.place, f"opening run {run_id}"):
             run = self.find_run(run_id)
-            if run is None:
-                raise TrackingError(
-                    f"there is no run {run_id!r} in {self.place.shown}; train again to record a new one"
-                )
-            self.client.update_run(run_id, status="RUNNING")
-            if ENDED_BY in run.data.tags:
-                self.client.delete_tag(run_id, ENDED_BY)
+        if run is None:
+            raise TrackingError(f"there is no run {run_id!r} in {self.place.shown}; train again to record a new one")
         return Run(self, run_id, run.data.params)
+
+    def _reopen(self, run_id: str) -> None:
+        with explained(self.place, f"opening run {run_id}"):
+            self.client.update_run(run_id, status="RUNNING")
+            if ENDED_BY in self.client.get_run(run_id).data.tags:
+                self.client.delete_tag(run_id, ENDED_BY)
 
     def find_run(self, run_id: str) -> Any:
         """Return MLflow's run, or None if the store has none of that id."""
@@ -347,11 +352,11 @@ def _parts(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
-def _try_acquire(lock: BaseFileLock) -> bool:
+def _try_acquire(lock: BaseFileLock, timeout_s: float = 0) -> bool:
     from filelock import Timeout
 
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=timeout_s)
     except Timeout:
         return False
     return True

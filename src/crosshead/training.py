@@ -118,8 +118,8 @@ def _threshold(paragraphs: Paragraphs, proba: Floats, risk: float) -> tuple[floa
     if threshold < ABSTAIN_ALWAYS:
         return threshold, ()
     return threshold, (
-        f"no confidence keeps the share of wrong answers below {risk:g} on held-out articles, so every paragraph will be "
-        "marked as not sure; allow more risk (calibration.risk) or train a better model",
+        f"no confidence keeps the share of wrong answers below {risk:g} on held-out articles, so every paragraph will "
+        "be marked as not sure; allow more risk (calibration.risk) or train a better model",
     )
 
 
@@ -147,7 +147,8 @@ def _cross_fit(
         fitted = fit(feats[spec.name], y, train_rows, n_types)
         out_of_fold[spec.name][test_rows] = log_proba(fitted, feats[spec.name], test_rows)
 
-    # One BLAS thread a fit and as many fits as cores: two levels of threads wait for each other (measured: 15 times slower).
+    # One BLAS thread a fit and as many fits as cores: two levels of threads wait for each other
+    # (measured: 15 times slower).
     with threadpool_limits(1), ThreadPoolExecutor(max_workers=n_cores()) as pool:
         for done, _ in enumerate(pool.map(run, jobs), start=1):
             report("fitting", done, len(jobs))

@@ -92,8 +92,8 @@ def fit(feats: Features, y: NDArray[np.int64], paragraphs: NDArray[np.int64], n_
     linear = None if isinstance(estimator, KNeighborsClassifier) else to_head(estimator, n_section_types)
     if not isinstance(linear, LinearHead | ConstantHead):
         raise ConfigError(
-            f"view {spec.name!r} got classifier {type(estimator).__name__}; allowed on TF-IDF terms are linear classifiers "
-            f"(logreg, linear_svm) and majority; set views.{spec.name}.classifier, or views=embedding"
+            f"view {spec.name!r} got classifier {type(estimator).__name__}; allowed on TF-IDF terms are "
+            f"linear classifiers (logreg, linear_svm) and majority; set views.{spec.name}.classifier, or views=embedding"
         )
     vocabulary = {feats.terms[column]: i for i, column in enumerate(columns)}
     tfidf = Tfidf(vocabulary, transformer.idf_.astype(np.float32), spec.n_max)
@@ -156,8 +156,8 @@ def to_head(estimator: ClassifierMixin, n_section_types: int) -> Head:
         return _neighbours(estimator, n_section_types)
     if not hasattr(estimator, "coef_"):
         raise ConfigError(
-            f"classifier {type(estimator).__name__} cannot be saved for tagging; allowed are linear classifiers with coef_ "
-            "(LogisticRegression, LinearSVC, SGDClassifier, RidgeClassifier, LinearDiscriminantAnalysis), "
+            f"classifier {type(estimator).__name__} cannot be saved for tagging; allowed are linear classifiers with "
+            "coef_ (LogisticRegression, LinearSVC, SGDClassifier, RidgeClassifier, LinearDiscriminantAnalysis), "
             "KNeighborsClassifier and DummyClassifier"
         )
     coef, intercept = np.asarray(estimator.coef_), np.asarray(estimator.intercept_)
@@ -184,15 +184,15 @@ def with_temperature(fitted: FittedView, temperature: float) -> FittedView:
 def _neighbours(estimator: KNeighborsClassifier, n_section_types: int) -> NeighboursHead:
     if estimator.weights != "uniform" or estimator.effective_metric_ not in ("euclidean", "cosine"):
         raise ConfigError(
-            f"KNeighborsClassifier got weights={estimator.weights!r}, metric={estimator.effective_metric_!r}; allowed are "
-            "weights='uniform' with metric 'cosine' or 'euclidean' (vectors have unit length)"
+            f"KNeighborsClassifier got weights={estimator.weights!r}, metric={estimator.effective_metric_!r}; "
+            "allowed are weights='uniform' with metric 'cosine' or 'euclidean' (vectors have unit length)"
         )
     labels = np.asarray(estimator.classes_)[np.asarray(estimator._y)]
     return NeighboursHead(
         np.asarray(estimator._fit_X, dtype=np.float32),
         labels.astype(np.int32),
-        np.int32(min(estimator.n_neighbors, len(labels))),
-        np.int32(n_section_types),
+        np.array([min(estimator.n_neighbors, len(labels))], dtype=np.int32),
+        np.array([n_section_types], dtype=np.int32),
     )
 
 

@@ -110,7 +110,7 @@ def _run(stages: Sequence[str], overrides: Sequence[str], *, online: bool = Fals
     seconds: dict[str, float] = {}
     for name in stages:
         started = time.perf_counter()
-        stage = importlib.import_module(f"crosshead.stages.{name}")
+        stage = _import_training(f"crosshead.stages.{name}")
         with reporter() as report:
             result = stage.run(settings) if name == "prepare" else stage.run(settings, report)
         seconds[name] = time.perf_counter() - started
@@ -122,17 +122,15 @@ def _run(stages: Sequence[str], overrides: Sequence[str], *, online: bool = Fals
 
 
 def settings_module() -> Any:
-    """Import the configuration's module.
+    """Import the configuration's module."""
+    return _import_training("crosshead.settings")
 
-    Raises
-    ------
-    MissingExtraError
-        If the libraries of training are not installed.
-    """
+
+def _import_training(module: str) -> Any:
     try:
-        return importlib.import_module("crosshead.settings")
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingExtraError("training, and its configuration,", "train") from error
+        raise MissingExtraError(f"training, and its configuration, ({error.name} is missing)", "train") from error
 
 
 def load_settings(overrides: Sequence[str]) -> Settings:

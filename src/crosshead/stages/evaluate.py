@@ -245,7 +245,7 @@ def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
 
 
 def _write_metrics(path: Path, result: Evaluated) -> None:
-    content = {name: scores.as_dict() for name, scores in result.scores.items()}
+    content: dict[str, Any] = {name: scores.as_dict() for name, scores in result.scores.items()}
     content |= {"set_accuracy": {name: interval.as_dict() for name, interval in result.set_accuracy.items()}}
     content |= {"n_truncated": result.n_truncated}
     write_file(path, (json.dumps(content, indent=2) + "\n").encode())
