@@ -31,9 +31,6 @@ from mlflow.exceptions import MlflowException  # noqa: E402  # only after MLflow
 
 from crosshead.mlflow_model import TaggerModel, as_columns, as_table, tag_table  # noqa: E402
 
-# SQLAlchemy's pool gives connections back to the garbage collector when a store's engine goes.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
-
 COLUMNS = ["section_type", "confidence", "abstained", "truncated_tokens"] + [f"score_{n}" for n in tiny.SECTION_TYPES]
 ARTICLE = [text for text, _ in tiny.ARTICLES[0][1]]
 

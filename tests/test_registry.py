@@ -22,9 +22,6 @@ from crosshead.log_items import FileArtifact, Metric, Param
 from crosshead.registry import RegisteredVersion
 from crosshead.tracking import Tracking
 
-# SQLAlchemy's pool gives connections back to the garbage collector when a store's engine goes.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
-
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import stores
 import crosshead.tracking
+import stores
 from crosshead import mlflow_store
 from crosshead.errors import DataError, MissingExtraError, TrackingError
 from crosshead.lineage import GitState, git_state, lineage
@@ -36,9 +36,6 @@ from crosshead.log_items import (
     write_items,
 )
 from crosshead.tracking import ENDED_BY, Tracking
-
-# SQLAlchemy's pool gives connections back to the garbage collector when a store's engine goes.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
 
 
 @pytest.fixture
@@ -99,6 +96,7 @@ def test_mlflow_is_one_version_throughout() -> None:
     assert len(versions) == 1
 
 
+@pytest.mark.slow
 def test_recording_is_silent_without_telemetry_and_leaves_nothing_in_the_current_folder(tmp_path: Path) -> None:
     code = (
         "import os, sys; os.environ.pop('MLFLOW_DISABLE_TELEMETRY', None); os.environ.pop('DO_NOT_TRACK', None)\n"
@@ -119,6 +117,7 @@ def test_recording_is_silent_without_telemetry_and_leaves_nothing_in_the_current
     assert all(place.startswith((root / "mlflow" / "artifacts").as_uri()) for place in places)
 
 
+@pytest.mark.slow
 def test_processes_that_meet_an_empty_store_at_once_all_record(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path; from crosshead import mlflow_store\n"

@@ -93,7 +93,7 @@ def fit(feats: Features, y: NDArray[np.int64], paragraphs: NDArray[np.int64], n_
     if not isinstance(linear, LinearHead | ConstantHead):
         raise ConfigError(
             f"view {spec.name!r} got classifier {type(estimator).__name__}; allowed on TF-IDF terms are "
-            f"linear classifiers (logreg, linear_svm) and majority; set views.{spec.name}.classifier, or views=embedding"
+            f"linear classifiers (logreg, linear_svm) and majority; set views.{spec.name}.classifier or views=embedding"
         )
     vocabulary = {feats.terms[column]: i for i, column in enumerate(columns)}
     tfidf = Tfidf(vocabulary, transformer.idf_.astype(np.float32), spec.n_max)

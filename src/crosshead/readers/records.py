@@ -231,7 +231,7 @@ def _recoded(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
 
 
 def _split_lines(chunks: Iterator[bytes]) -> Iterator[bytes | None]:
-    r"""Yield lines with their ``\n``; None for a line above the limit, of which no more than a chunk is held."""
+    r"""Yield lines with their ``\n``; None for a line above the limit, of which no more than the limit is held."""
     held: list[bytes] = []
     size = 0
     for chunk in chunks:
@@ -239,8 +239,6 @@ def _split_lines(chunks: Iterator[bytes]) -> Iterator[bytes | None]:
             size += len(line)
             if size <= MAX_LINE_BYTES:
                 held.append(line)
-            else:
-                held.clear()
             if line.endswith(b"\n"):
                 yield b"".join(held) if size <= MAX_LINE_BYTES else None
                 held, size = [], 0
