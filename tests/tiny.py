@@ -155,3 +155,10 @@ def build_bundle(folder: Path, graph: Path) -> Path:
     result = build_tagger(graph)
     bundle.save(result.tagger, folder, encoder_dir=graph, estimators=result.estimators, about={"note": "tiny"})
     return folder
+
+
+def digest(text: str) -> str:
+    """Name a paragraph as annotations do."""
+    from crosshead.text import text_digest
+
+    return text_digest(text)

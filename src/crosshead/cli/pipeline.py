@@ -112,7 +112,7 @@ def _run(stages: Sequence[str], overrides: Sequence[str], *, online: bool = Fals
         started = time.perf_counter()
         stage = _import_training(f"crosshead.stages.{name}")
         with reporter() as report:
-            result = stage.run(settings) if name == "prepare" else stage.run(settings, report)
+            result = stage.run(settings, report)
         seconds[name] = time.perf_counter() - started
         _SHOW[name](out, settings, result, seconds[name])
     if len(stages) > 1:

@@ -214,7 +214,7 @@ def _from_hub(source: str) -> Path:
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise EncoderError(
             f"encoder.source {source!r} is neither a folder nor an installed package nor a model that can be reached; "
-            "give a folder with a sentence-transformers model, 'package:<name>', or a model name with a network"
+            "give a folder with a sentence-transformers model or 'package:<name>', or fetch it by name: --online"
         ) from error
 
 

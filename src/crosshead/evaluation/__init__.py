@@ -7,7 +7,16 @@ type, and the article of each paragraph. Only numpy is needed.
 from __future__ import annotations
 
 from crosshead.evaluation.bootstrap import Interval
-from crosshead.evaluation.comparison import Comparison, McNemar, mcnemar, paired_bootstrap
+from crosshead.evaluation.comparison import (
+    Comparison,
+    McNemar,
+    PairedDifferences,
+    holm,
+    mcnemar,
+    paired_bootstrap,
+    paired_differences,
+    paired_set_accuracy,
+)
 from crosshead.evaluation.conformal import SetCoverage, conformal_quantile, label_sets, set_coverage
 from crosshead.evaluation.diagnosis import (
     LENGTH_BUCKETS,
@@ -35,6 +44,7 @@ __all__ = [
     "Finding",
     "Interval",
     "McNemar",
+    "PairedDifferences",
     "Reliability",
     "RiskCoverage",
     "Scores",
@@ -47,10 +57,13 @@ __all__ = [
     "errors",
     "evaluate",
     "examples_right",
+    "holm",
     "label_sets",
     "length_buckets",
     "mcnemar",
     "paired_bootstrap",
+    "paired_differences",
+    "paired_set_accuracy",
     "reliability",
     "risk_coverage",
     "set_accuracy",

@@ -105,7 +105,7 @@ def _extract(tree: Any) -> tuple[list[Piece], dict[str, str]]:
     told = ((name, getattr(document, attribute)) for attribute, name in _FIELDS.items())
     fields |= {name: " ".join(value.split()) for name, value in told if isinstance(value, str) and value.strip()}
     found = find_pieces(document.body)
-    if not any(piece.kind == PARAGRAPH for piece in found):
+    if not any(piece.kind == PARAGRAPH for piece in found) or _runs_together(found, whole):
         return whole, fields
     return _restore_headings(_mark_headings(found, whole), whole), fields
 
@@ -127,6 +127,20 @@ def _run_trafilatura(tree: Any) -> Any:
     except Exception:
         # Odd markup breaks it in many ways; the document's own headings and paragraphs are still there.
         return None
+
+
+def _runs_together(found: list[Piece], whole: list[Piece]) -> bool:
+    """Whether extraction made one paragraph of several pieces, as trafilatura's last resort does with short pages."""
+    texts = {_words(piece) for piece in whole}
+    for piece in found:
+        words = _words(piece)
+        if (
+            piece.kind == PARAGRAPH
+            and words not in texts
+            and sum(len(t) for t in texts if t and t in words) >= len(words)
+        ):
+            return True
+    return False
 
 
 def _mark_headings(found: list[Piece], whole: list[Piece]) -> list[Piece]:

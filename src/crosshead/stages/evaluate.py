@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead import bundle, labelled, registry
-from crosshead.corpus import read_summary, read_table, write_file
+from crosshead import bundle, champion, labelled, predictions, registry
+from crosshead.corpus import SUMMARY, read_summary, read_table, write_file
 from crosshead.encoders.open import open_encoder
 from crosshead.errors import BundleError, DataError
 from crosshead.evaluation.bootstrap import Interval
@@ -25,16 +25,18 @@ from crosshead.evaluation.diagnosis import errors, examples_right, length_bucket
 from crosshead.evaluation.methodology import Finding, check_scores
 from crosshead.evaluation.scores import Scores, confusion, evaluate, set_accuracy
 from crosshead.evaluation.selective import risk_coverage
+from crosshead.heads import LinearHead
 from crosshead.log_items import FileArtifact, FolderArtifact, LogItem, Metric
-from crosshead.report import ReportData, write_report
+from crosshead.report import ReportData, Section, Table, write_report
 from crosshead.settings import Settings, to_yaml
-from crosshead.tagger import Tagger
+from crosshead.tagger import Tagger, TfidfView
 from crosshead.tracking import Tracking
 
 Report = Callable[[str, int, int], None]
 REPORT, METRICS, PLOTS = "report.html", "metrics.json", "plots"
-MODEL = "model"
+MODEL = predictions.MODEL
 N_SLICES = 12
+_HEADING_COLUMNS = ("The heading says", "paragraphs", "annotated the same", "share")
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -85,8 +87,11 @@ def run(settings: Settings, report: Report = _silent) -> Evaluated:
     _write_plots(settings.reports_dir / PLOTS, data)
     result = Evaluated(data.scores, data.set_accuracy, data.findings, int((articles.n_truncated > 0).sum()), path)
     _write_metrics(settings.reports_dir / METRICS, result)
+    _write_predictions(settings.reports_dir / predictions.FILE, taggers[MODEL], articles, contrast, summary)
     report("scoring", 1, 1)
-    return _record(settings, result, record, report) if settings.tracking.enabled else result
+    if settings.tracking.enabled:
+        return _record(settings, result, record, report)
+    return replace(result, is_champion=_keep_first(settings, str(record["bundle_digest"])))
 
 
 def read_record(model_dir: Path) -> dict[str, Any]:
@@ -184,6 +189,12 @@ def _report_data(
         slices={name: column[:N_SLICES] for name, column in _slices(articles, types, seed).items()},
         set_accuracy=_set_accuracy(contrast),
         n_truncated=int((articles.n_truncated > 0).sum()),
+        duplicates=[f"{summary['boilerplate']} paragraphs that return in many articles were left out"]
+        if summary.get("boilerplate")
+        else [],
+        leaks=[],  # preparing refuses to write a table with a leak
+        headings=_headings_section(summary),
+        telling_words=telling_words(tagger),
         errors=errors(*told),
         right=examples_right(*told),
         facts=_facts(settings, tagger, summary, record),
@@ -199,6 +210,42 @@ def _slices(articles: _Split, types: Sequence[str], seed: int) -> dict[str, Any]
     }
     cut = partial(slices, articles.y, articles.proba[MODEL], articles.columns["article_id"], types, seed=seed)
     return {name: cut(column, n_resamples=200) for name, column in columns.items() if len(set(column)) > 1}
+
+
+def telling_words(tagger: Tagger, n_words: int = 15) -> dict[str, list[str]]:
+    """List the terms that speak most for each section type, where a view looks at words."""
+    view = next((view for view in tagger.views if isinstance(view, TfidfView)), None)
+    if view is None or not isinstance(view.head, LinearHead):
+        return {}
+    # A rare term can have a large weight; what counts is what it does in the texts that have it.
+    strength = (view.head.coef - view.head.coef.mean(axis=0)) / view.tfidf.idf
+    by_column = sorted(view.tfidf.vocabulary, key=lambda term: view.tfidf.vocabulary[term])
+    return {
+        name: [by_column[column] for column in np.argsort(-strength[i])[:n_words]]
+        for i, name in enumerate(tagger.section_types)
+    }
+
+
+def _headings_section(summary: Mapping[str, Any]) -> Section | None:
+    """Say how far headings and annotations agree."""
+    headings = summary.get("headings")
+    if not headings or not headings["below_headings"]:
+        return None
+    rows = tuple(
+        (name, str(found["n_by_heading"]), str(found["n_agreed"]), f"{found['share']:.0%}")
+        for name, found in headings["agreement"].items()
+        if found["share"] is not None
+    )
+    return Section(
+        title="Headings as labels",
+        text=(
+            f"{headings['below_headings']:,} paragraphs stand below a heading; headings of {headings['labelled']:,} "
+            "say a section type.",
+        ),
+        tables=(Table("How often the heading's section type is the annotated one", _HEADING_COLUMNS, rows),)
+        if rows
+        else (),
+    )
 
 
 def _set_accuracy(contrast: _Split) -> dict[str, Interval]:
@@ -251,6 +298,20 @@ def _write_metrics(path: Path, result: Evaluated) -> None:
     write_file(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
+def _write_predictions(
+    path: Path, tagger: Tagger, articles: _Split, contrast: _Split, summary: Mapping[str, Any]
+) -> None:
+    """Write what every tagger said of every held-out paragraph, articles first."""
+    both = predictions.from_columns(
+        {name: [*articles.columns[name], *contrast.columns[name]] for name in articles.columns},
+        {name: np.concatenate([articles.proba[name], contrast.proba[name]]) for name in articles.proba},
+        section_types=tagger.section_types,
+        dataset_digest=summary["digest"],
+        threshold=tagger.threshold,
+    )
+    predictions.write(path, both)
+
+
 def describe(settings: Settings, result: Evaluated) -> Iterator[LogItem]:
     """Say what the run should record of evaluation."""
     for name, scores in result.scores.items():
@@ -263,6 +324,8 @@ def describe(settings: Settings, result: Evaluated) -> Iterator[LogItem]:
     yield Metric("test_truncated_share", result.n_truncated / max(result.scores[MODEL].n_paragraphs, 1))
     yield FileArtifact(result.report, "")
     yield FileArtifact(settings.reports_dir / METRICS, "")
+    yield FileArtifact(settings.reports_dir / predictions.FILE, "")
+    yield FileArtifact(settings.prepared_dir / SUMMARY, "")
     yield FolderArtifact(settings.reports_dir / PLOTS, PLOTS)
     yield FileArtifact(settings.model_dir / "out_of_fold.npz", "")
 
@@ -277,10 +340,19 @@ def _record(settings: Settings, result: Evaluated, record: Mapping[str, Any], re
         if settings.tracking.log_model:
             model_id = registry.log_model(run, settings.model_dir / "bundle")
             made = registry.register(tracking, model_id, settings.tracking.registered_model, tags=_version_tags(result))
-            champion = registry.promote_first(tracking, settings.root, made)
-            registered, is_champion = f"{made.name} {made.version}", champion.version == made.version
+            standing = registry.promote_first(tracking, settings.root, made)
+            registered, is_champion = f"{made.name} {made.version}", standing.version == made.version
+            champion.prune(settings.root)
     report("recording", 1, 1)
     return replace(result, run_id=run.run_id, registered=registered, is_champion=is_champion)
+
+
+def _keep_first(settings: Settings, digest: str) -> bool:
+    """Without a registry: make the bundle the champion if there is none."""
+    if champion.find(settings.root) is None:
+        champion.write(settings.root, champion.keep(settings.root, settings.model_dir / "bundle", digest), digest)
+    standing = champion.find(settings.root)
+    return standing is not None and standing.digest == digest
 
 
 def _version_tags(result: Evaluated) -> dict[str, str]:

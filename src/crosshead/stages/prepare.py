@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -172,7 +172,7 @@ def prepare(
     )
 
 
-def run(settings: Settings) -> Prepared:
+def run(settings: Settings, report: Callable[[str, int, int], None] = lambda what, done, total: None) -> Prepared:
     """Read the articles, prepare the table, and write it to ``settings.prepared_dir``.
 
     Writes ``train.parquet``, ``test.parquet``, ``corpus.json``, ``headings.md``, ``headings.csv`` and ``leaks.md``.
@@ -182,7 +182,10 @@ def run(settings: Settings) -> Prepared:
         [_below(root, pattern) for pattern in corpus.articles],
         on_error="collect" if settings.on_unreadable == "skip" else "raise",
     )
-    articles = stream.read_all()
+    articles = []
+    for article in stream:
+        articles.append(article)
+        report("reading", min(len(articles), stream.n_files), stream.n_files)
     annotations = read_annotations(root / corpus.annotations) if corpus.annotations else []
     prepared = prepare(
         articles,

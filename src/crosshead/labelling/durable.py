@@ -1,0 +1,184 @@
+"""Files of lines that are on the disk when the function that writes them returns.
+
+A process that is killed, a full disk or a power cut may leave part of a line at the end of such a file. Nobody was
+ever told that this line is saved; the next writer moves it to ``<name>.torn`` and goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from crosshead.errors import DataError
+
+LOCK_SECONDS = 20.0
+log = logging.getLogger("crosshead.labelling")
+
+
+class LineFile:
+    """Whole lines, appended by any number of processes, one at a time.
+
+    Parameters
+    ----------
+    path : Path
+        Made, with its folder, by the first line.
+    is_whole : callable
+        Whether a last line that has no line end is complete, as in a file that somebody saved without one.
+    """
+
+    def __init__(self, path: Path, is_whole: Callable[[bytes], bool]) -> None:
+        self.path = path
+        self._is_whole = is_whole
+        self._lock = FileLock(lock_path(path), timeout=LOCK_SECONDS)
+        self._read_to = 0
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other writers out.
+
+        Raises
+        ------
+        DataError
+            If the folder cannot be written to, or another process keeps the file for too long.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except Timeout as error:
+            raise DataError(
+                f"{self.path} has been in another process's hands for {LOCK_SECONDS:.0f} s; end that process"
+            ) from error
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def forget(self) -> None:
+        """Let `read_new` begin at the first line again."""
+        self._read_to = 0
+
+    def read_new(self) -> list[bytes]:
+        """Return the whole lines that were added since the last call, without their ends.
+
+        A last line without an end is left for later: somebody may be writing it.
+        """
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._read_to)
+                found = file.read()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise DataError(f"{self.path} cannot be read: {error.strerror}; change its permissions") from error
+        whole = found[: found.rfind(b"\n") + 1]
+        self._read_to += len(whole)
+        return [line.rstrip(b"\r") for line in whole.split(b"\n")[:-1]]
+
+    def mend(self) -> None:
+        """Give the file a last line that is whole; only while `locked`."""
+        try:
+            with self.path.open("r+b") as file:
+                content = file.read()
+                tail = content[content.rfind(b"\n") + 1 :]
+                if not tail:
+                    return
+                if self._is_whole(tail):
+                    file.write(b"\n")
+                else:
+                    self._set_aside(tail)
+                    file.truncate(len(content) - len(tail))
+                _sync(file.fileno())
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def append(self, line: bytes) -> None:
+        """Add a line and wait until the disk has it; only while `locked` and after `mend`.
+
+        Raises
+        ------
+        DataError
+            If the disk refuses; the file is then as it was.
+        """
+        is_new = not self.path.exists()
+        try:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
+            try:
+                size = os.fstat(descriptor).st_size
+                try:
+                    _write_all(descriptor, line + b"\n")
+                    _sync(descriptor)
+                except OSError:
+                    os.ftruncate(descriptor, size)
+                    raise
+            finally:
+                os.close(descriptor)
+            if is_new:
+                sync_folder(self.path.parent)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def _set_aside(self, tail: bytes) -> None:
+        with self.path.with_name(f"{self.path.name}.torn").open("ab") as file:
+            file.write(tail + b"\n")
+        log.warning("%s ended in part of a line that was never acknowledged; it was moved to *.torn", self.path.name)
+
+
+def lock_path(path: Path) -> Path:
+    """Name the lock of a file: hidden beside it, so that no reader of the folder takes it for data."""
+    return path.with_name(f".{path.name}.lock")
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Replace a file as a whole; after a power cut it is the old one or the new one."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                _sync(file.fileno())
+            mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+            os.chmod(temporary, mode)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk knows which files a folder holds."""
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def cannot_write(path: Path, error: OSError) -> DataError:
+    """Say that a file cannot be written, and why."""
+    return DataError(f"{path} cannot be written: {error.strerror}; make room there, or name a file elsewhere")
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]
+
+
+def _sync(descriptor: int) -> None:
+    os.fsync(descriptor)
