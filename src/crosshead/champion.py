@@ -21,6 +21,7 @@ from crosshead.errors import BundleError
 
 MODELS_DIR = "models"
 POINTER = "champion.json"
+MOVE = "champion.moving.json"
 SCHEMA = 1
 N_DIGITS = 16
 """Of the digest, in the name of a kept bundle's folder."""
@@ -96,6 +97,53 @@ def write(root: Path, bundle: Path, digest: str, *, name: str = "", version: int
     except OSError as error:
         raise BundleError(f"the champion's pointer cannot be written: {error}; make the folder writable") from error
     return ChampionPointer(folder, digest, name, version)
+
+
+@dataclass(frozen=True)
+class Move:
+    """A change of champion that was begun: the registry and the pointer, two places, are to name this version."""
+
+    name: str
+    version: int
+
+
+def begin_move(root: Path, move: Move) -> None:
+    """Note durably what is about to be done, so that a kill between its two steps can be mended.
+
+    Raises
+    ------
+    BundleError
+        If the disk refuses.
+    """
+    try:
+        _write_durably(root / MODELS_DIR / MOVE, json.dumps({"registered_model": move.name, "version": move.version}))
+    except OSError as error:
+        raise BundleError(f"{root / MODELS_DIR / MOVE} cannot be written: {error}; make the folder writable") from error
+
+
+def end_move(root: Path) -> None:
+    """Take the note away: both places name the same version."""
+    (root / MODELS_DIR / MOVE).unlink(missing_ok=True)
+
+
+def unfinished_move(root: Path) -> Move | None:
+    """Return the change of champion that a killed process left unfinished, if there is one.
+
+    Raises
+    ------
+    BundleError
+        If the note of it cannot be read.
+    """
+    path = root / MODELS_DIR / MOVE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Move(str(content["registered_model"]), int(content["version"]))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BundleError(
+            f"{path} cannot be read ({error}); delete it, then type: crosshead promote champion"
+        ) from error
 
 
 def keep(root: Path, bundle: Path, digest: str) -> Path:

@@ -16,20 +16,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any
 
 import crosshead
 from crosshead import bundle, champion
-from crosshead.champion import N_DIGITS, ChampionPointer
+from crosshead.champion import N_DIGITS, ChampionPointer, Move
 from crosshead.errors import BundleError, TrackingError
 from crosshead.mlflow_store import LOCK_TIMEOUT_S, explained, file_path
 from crosshead.tracking import Run, Tracking
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 CHAMPION = "champion"
 """Alias of the version that tags by default."""
 MODEL_NAME = "tagger"
 """Of the logged model within its run."""
 DIGEST_TAG = "bundle_digest"
+MAX_DESCRIPTION = 5000
+"""Characters that MLflow's schema keeps of a version's description."""
 
 _BUNDLE_PATH = "artifacts/bundle"
 _REQUIRED = ("mlflow", "pandas", "numpy", "safetensors", "tokenizers", "onnxruntime", "openvino")
@@ -122,6 +128,37 @@ def find_version(tracking: Tracking, name: str, which: str | int) -> RegisteredV
     return RegisteredVersion(found.name, int(found.version), found.run_id or "", dict(found.tags))
 
 
+def versions_of_run(tracking: Tracking, name: str, run_id: str) -> list[RegisteredVersion]:
+    """Find the versions that a run gave to a registered model, the oldest first."""
+    with explained(tracking.place, f"looking up {name!r}"):
+        found = tracking.client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    versions = [RegisteredVersion(v.name, int(v.version), v.run_id or "", dict(v.tags)) for v in found]
+    return sorted(versions, key=lambda version: version.version)
+
+
+def run_of(tracking: Tracking, uri: str) -> str:
+    """Return the id of the run that made the model of a URI, in the forms that `fetch` takes.
+
+    Raises
+    ------
+    TrackingError
+        If the URI has another form, or the store does not hold what it names.
+    """
+    parts = _parse(uri)
+    if parts["run_id"]:
+        return parts["run_id"]
+    if parts["model_id"]:
+        with explained(tracking.place, f"looking up {uri}"):
+            return str(_find_logged_model(tracking, parts["model_id"]).source_run_id)
+    return _existing(tracking, uri, parts).run_id
+
+
+def describe_version(tracking: Tracking, registered: RegisteredVersion, text: str) -> None:
+    """Write what MLflow's page shows of a version; databases other than SQLite take `MAX_DESCRIPTION` characters."""
+    with explained(tracking.place, f"describing {registered.uri}"):
+        tracking.client.update_model_version(registered.name, str(registered.version), description=text)
+
+
 def set_version_tags(tracking: Tracking, registered: RegisteredVersion, tags: Mapping[str, str]) -> None:
     """Note something on a version, such as scores that were measured after it was registered."""
     with explained(tracking.place, f"tagging {registered.uri}"):
@@ -144,29 +181,79 @@ def fetch(tracking: Tracking, uri: str, cache_dir: Path) -> Path:
     parts = _parse(uri)
     with explained(tracking.place, f"looking up {uri}"):
         if parts["name"]:
-            registered = find_version(tracking, parts["name"], parts["alias"] or int(parts["version"]))
-            if registered is None:
-                raise TrackingError(
-                    f"there is no {uri} in {tracking.place.shown}; train and promote a model first, "
-                    "or give another version"
-                )
+            registered = _existing(tracking, uri, parts)
             location = tracking.client.get_model_version_download_uri(registered.name, str(registered.version))
             return _files_at(tracking, location, registered.tags.get(DIGEST_TAG, ""), cache_dir)
         logged = _find_logged_model(tracking, parts["model_id"] or _model_of_run(tracking, parts["run_id"]))
     return _files_at(tracking, logged.artifact_location, logged.tags.get(DIGEST_TAG, ""), cache_dir)
 
 
-def promote(tracking: Tracking, root: Path, registered: RegisteredVersion) -> ChampionPointer:
-    """Make a version the champion: the alias in the registry, and the pointer that tagging reads without MLflow."""
+def promote(
+    tracking: Tracking, root: Path, registered: RegisteredVersion, *, instead_of: int | None | EllipsisType = ...
+) -> ChampionPointer:
+    """Make a version the champion: the alias in the registry, and the pointer that tagging reads without MLflow.
+
+    Parameters
+    ----------
+    instead_of : int or None, optional
+        The version that must be the champion until now, None for no champion; left out, it may be any.
+
+    Raises
+    ------
+    TrackingError
+        If another version is the champion by now; nothing is moved.
+    """
+    with _champion_lock(root):
+        standing = find_version(tracking, registered.name, CHAMPION)
+        if instead_of is not ... and (standing.version if standing else None) != instead_of:
+            now = f"version {standing.version}" if standing else "none"
+            raise TrackingError(
+                f"the champion of {registered.name!r} is {now} by now, not version {instead_of}; "
+                "somebody moved it meanwhile: look at it (crosshead show champion), then try again"
+            )
+        return _move(tracking, root, registered)
+
+
+def finish_move(tracking: Tracking, root: Path) -> RegisteredVersion | None:
+    """Do the rest of a change of champion that a killed process left half done; return the champion then.
+
+    Raises
+    ------
+    TrackingError
+        If the registry does not hold that version any more.
+    """
+    with _champion_lock(root):
+        move = champion.unfinished_move(root)
+        if move is None:
+            return None
+        registered = find_version(tracking, move.name, move.version)
+        if registered is None:
+            raise TrackingError(
+                f"making version {move.version} of {move.name!r} the champion was interrupted, and that version is "
+                f"gone from {tracking.place.shown}; delete {root / champion.MODELS_DIR / champion.MOVE}"
+            )
+        _move(tracking, root, registered)
+        return registered
+
+
+def _move(tracking: Tracking, root: Path, registered: RegisteredVersion) -> ChampionPointer:
+    """Move alias and pointer; what can fail comes first, and a kill between the two leaves a note of the rest."""
+    folder, digest = _keep(tracking, root, registered)
+    champion.begin_move(root, Move(registered.name, registered.version))
+    try:
+        with explained(tracking.place, f"moving the alias {CHAMPION!r}"):
+            tracking.client.set_registered_model_alias(registered.name, CHAMPION, str(registered.version))
+        return champion.write(root, folder, digest, name=registered.name, version=registered.version)
+    finally:
+        champion.end_move(root)
+
+
+def _champion_lock(root: Path) -> BaseFileLock:
     from filelock import FileLock
 
     models = root / champion.MODELS_DIR
     models.mkdir(parents=True, exist_ok=True)
-    with FileLock(models / ".champion.lock", timeout=LOCK_TIMEOUT_S):
-        pointer = _point_at(tracking, root, registered)
-        with explained(tracking.place, f"moving the alias {CHAMPION!r}"):
-            tracking.client.set_registered_model_alias(registered.name, CHAMPION, str(registered.version))
-    return pointer
+    return FileLock(models / ".champion.lock", timeout=LOCK_TIMEOUT_S)
 
 
 def promote_first(tracking: Tracking, root: Path, registered: RegisteredVersion) -> ChampionPointer:
@@ -175,9 +262,11 @@ def promote_first(tracking: Tracking, root: Path, registered: RegisteredVersion)
     Where the registry has a champion but this project's pointer is missing or broken (a fresh clone of a team's
     project), the pointer is made from the registry.
     """
-    standing = find_version(tracking, registered.name, CHAMPION)
-    if standing is None:
-        return promote(tracking, root, registered)
+    finish_move(tracking, root)
+    with _champion_lock(root):
+        standing = find_version(tracking, registered.name, CHAMPION)
+        if standing is None:
+            return _move(tracking, root, registered)
     try:
         pointer = champion.find(root)
     except BundleError:
@@ -186,10 +275,23 @@ def promote_first(tracking: Tracking, root: Path, registered: RegisteredVersion)
 
 
 def _point_at(tracking: Tracking, root: Path, registered: RegisteredVersion) -> ChampionPointer:
+    folder, digest = _keep(tracking, root, registered)
+    return champion.write(root, folder, digest, name=registered.name, version=registered.version)
+
+
+def _keep(tracking: Tracking, root: Path, registered: RegisteredVersion) -> tuple[Path, str]:
     folder = fetch(tracking, registered.uri, root / champion.MODELS_DIR / ".fetched")
     digest = bundle.digest(folder)
-    kept = champion.keep(root, folder, digest)
-    return champion.write(root, kept, digest, name=registered.name, version=registered.version)
+    return champion.keep(root, folder, digest), digest
+
+
+def _existing(tracking: Tracking, uri: str, parts: Mapping[str, str]) -> RegisteredVersion:
+    registered = find_version(tracking, parts["name"], parts["alias"] or int(parts["version"]))
+    if registered is None:
+        raise TrackingError(
+            f"there is no {uri} in {tracking.place.shown}; train and promote a model first, or give another version"
+        )
+    return registered
 
 
 def _parse(uri: str) -> dict[str, str]:

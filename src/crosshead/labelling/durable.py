@@ -12,12 +12,14 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
 from crosshead.errors import DataError
 
 LOCK_SECONDS = 20.0
+_TAIL_BYTES = 4096
 log = logging.getLogger("crosshead.labelling")
 
 
@@ -37,6 +39,7 @@ class LineFile:
         self._is_whole = is_whole
         self._lock = FileLock(lock_path(path), timeout=LOCK_SECONDS)
         self._read_to = 0
+        self._identity: tuple[int, int] | None = None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -61,9 +64,18 @@ class LineFile:
         finally:
             self._lock.release()
 
-    def forget(self) -> None:
-        """Let `read_new` begin at the first line again."""
-        self._read_to = 0
+    def was_replaced(self) -> bool:
+        """Say whether what `read_new` gave so far is of another file, or none was read; it then begins anew."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            identity, size = None, 0
+        else:
+            identity, size = (found.st_dev, found.st_ino), found.st_size
+        if identity is not None and identity == self._identity and size >= self._read_to:
+            return False
+        self._identity, self._read_to = identity, 0
+        return True
 
     def read_new(self) -> list[bytes]:
         """Return the whole lines that were added since the last call, without their ends.
@@ -86,15 +98,16 @@ class LineFile:
         """Give the file a last line that is whole; only while `locked`."""
         try:
             with self.path.open("r+b") as file:
-                content = file.read()
-                tail = content[content.rfind(b"\n") + 1 :]
+                tail, size = _last_line(file)
                 if not tail:
                     return
                 if self._is_whole(tail):
+                    file.seek(0, os.SEEK_END)
                     file.write(b"\n")
+                    file.flush()
                 else:
                     self._set_aside(tail)
-                    file.truncate(len(content) - len(tail))
+                    file.truncate(size - len(tail))
                 _sync(file.fileno())
         except FileNotFoundError:
             return
@@ -173,6 +186,18 @@ def sync_folder(folder: Path) -> None:
 def cannot_write(path: Path, error: OSError) -> DataError:
     """Say that a file cannot be written, and why."""
     return DataError(f"{path} cannot be written: {error.strerror}; make room there, or name a file elsewhere")
+
+
+def _last_line(file: BinaryIO) -> tuple[bytes, int]:
+    """Return what stands after the last line end, and the file's size."""
+    size = file.seek(0, os.SEEK_END)
+    tail, start = b"", size
+    while start > 0 and b"\n" not in tail:
+        step = min(_TAIL_BYTES, start)
+        start -= step
+        file.seek(start)
+        tail = file.read(step) + tail
+    return tail[tail.rfind(b"\n") + 1 :], size
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -20,7 +20,7 @@ from crosshead.text import text_digest
 
 EXTRA_COLUMNS = ("time", "source", "note")
 KEY = "key"
-_KEY_DIGEST = re.compile("[0-9a-f]{16}|")
+_KEY_DIGEST = re.compile("[0-9a-f]{16}")
 _IDENTITY = ("article_id", "paragraph", "text_sha256", "section_type", "annotator")
 
 
@@ -85,22 +85,16 @@ class AnnotationFile:
 
     def _catch_up(self) -> None:
         self._lines.mend()
-        header = _read_header(self.path)
+        header = read_header(self.path)
         if header[-1:] != (KEY,) or not {*COLUMNS, *EXTRA_COLUMNS} <= set(header):
             header = self._give_columns(header)
-        if header != self._columns:
+        if self._lines.was_replaced():
             self._columns = header
             self._by_key.clear()
-            self._lines.forget()
-            self._lines.read_new()
-            self._remember(self.path.read_text(encoding="utf-8-sig").splitlines()[1:])
-        else:
-            self._remember(line.decode("utf-8", "replace") for line in self._lines.read_new())
-
-    def _remember(self, lines: Iterable[str]) -> None:
-        for cells in csv.reader(lines):
+        text = b"\n".join(self._lines.read_new()).decode("utf-8-sig", "replace")
+        for cells in csv.reader(io.StringIO(text, newline="")):
             row = dict(zip(self._columns, cells, strict=False))
-            if row.get(KEY):
+            if _KEY_DIGEST.fullmatch(row.get(KEY, "")):
                 self._by_key[row[KEY]] = tuple(row[name] for name in _IDENTITY)
 
     def _give_columns(self, header: Sequence[str]) -> tuple[str, ...]:
@@ -114,12 +108,14 @@ class AnnotationFile:
 
         The key stands last and has a fixed length, so a row of ours that lost its end is seen.
         """
-        header = _read_header(self.path)
+        header = read_header(self.path)
         try:
             (cells,) = csv.reader([tail.decode("utf-8-sig")], strict=True)
         except (csv.Error, UnicodeDecodeError, ValueError):
             return False
-        return len(cells) == len(header) and (header[-1] != KEY or bool(_KEY_DIGEST.fullmatch(cells[-1])))
+        if len(cells) != len(header):
+            return False
+        return tuple(cells) == header or header[-1] != KEY or not cells[-1] or bool(_KEY_DIGEST.fullmatch(cells[-1]))
 
 
 def to_row(annotation: Annotation) -> dict[str, str]:
@@ -147,16 +143,12 @@ def columns_for(header: Sequence[str]) -> tuple[str, ...]:
     return (*header, *_missing((*COLUMNS, *EXTRA_COLUMNS), header))
 
 
-def read_header(path: Path) -> tuple[str, ...]:
-    """Return the names of a file's columns; none where there is no file."""
-    return _read_header(path)
-
-
 def _missing(wanted: Iterable[str], header: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in wanted if name not in header)
 
 
-def _read_header(path: Path) -> tuple[str, ...]:
+def read_header(path: Path) -> tuple[str, ...]:
+    """Return the names of a file's columns; none where there is no file."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return tuple(next(csv.reader(file), ()))
