@@ -22,8 +22,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 install: $(VENV)/.installed
 
 train: install
-	@$(BIN)/dvc repro --quiet
-	@$(BIN)/crosshead show
+	@if $(BIN)/dvc status --quiet; then $(BIN)/crosshead show; else $(BIN)/dvc repro --quiet; fi
 
 test: install
 	$(BIN)/python -m pytest

@@ -48,8 +48,13 @@ LAYERS: dict[str, list[str]] = {
         "lineage",
         "tracking",
         "mlflow_store",
+        "mlflow_files",
         "mlflow_model",
         "registry",
+        "predictions",
+        "runs",
+        "promotion",
+        "cards",
         "settings",
         "plots",
         "report",
@@ -62,7 +67,7 @@ ORDER = list(LAYERS)
 
 # Each outside tool is known to these modules alone.
 TOOLS: dict[str, set[str]] = {
-    "mlflow": {"mlflow_store", "tracking", "registry", "mlflow_model"},
+    "mlflow": {"mlflow_store", "tracking", "registry", "mlflow_files", "mlflow_model"},
     "hydra": {"settings"},
     "omegaconf": {"settings"},
     "torch": {"encoders.export"},

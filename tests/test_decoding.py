@@ -35,6 +35,18 @@ def test_decoded_rows_are_probabilities(n: int, k: int, seed: int) -> None:
     np.testing.assert_allclose(np.exp(transitions.decode(_random(n, k, seed))).sum(axis=1), 1.0)
 
 
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.sampled_from([0.0, 0.3, 1.0]), st.integers(0, 100))
+def test_articles_decoded_together_are_those_decoded_one_by_one(lengths: list[int], weight: float, seed: int) -> None:
+    transitions = Transitions.fit([np.arange(10) % 4, np.zeros(5, dtype=np.int64)], 4, weight=weight)
+    rows = _random(sum(lengths), 4, seed)
+    one_by_one = [transitions.decode(part) for part in np.split(rows, np.cumsum(lengths)[:-1])]
+    assert np.array_equal(transitions.decode_all(rows, lengths), np.concatenate(one_by_one))
+
+
+def test_no_article_decodes_to_nothing() -> None:
+    assert Transitions.fit([], 4, weight=0.3).decode_all(np.zeros((0, 4)), []).shape == (0, 4)
+
+
 def test_weight_zero_and_single_paragraphs_stay_as_they_are() -> None:
     rows = _random(5, 4, seed=2)
     sequences = [np.array([0, 0, 0, 1, 1])]

@@ -19,6 +19,7 @@ MAPPING: dict[str, Any] = {
             "description": "Heat, pans and recipes",
             "heading_phrases": ["oven", "roast", "slow roast", "crème brûlée"],
             "heading_patterns": [r"\bhow to (boil|fry)\b", r"°C"],
+            "text_rules": [{"name": "heat", "phrases": ["simmer*", "low heat"], "patterns": [r"\d+ degrees"]}],
         },
         {"name": "shopping", "description": "Markets and budgets", "heading_phrases": ["market", "price of a roast"]},
         {"name": "other", "heading_phrases": ["about us"]},
@@ -160,6 +161,16 @@ class TestMapping:
             (changed(heading_phrases=["?!"]), r"heading phrase '\?!' of section type 'second' has no word"),
             (changed(heading_patterns=["(un"]), r"heading pattern '\(un' of section type 'second' is no regular"),
             (changed(heading_patterns=["x*"]), r"heading pattern 'x\*' .* matches an empty heading"),
+            (changed(text_rules="fire"), r"section_types\[1\]\.text_rules is 'fire'; it must be a list of mappings"),
+            (changed(text_rules=["fire"]), r"text_rules\[0\] is 'fire'; it must be a mapping"),
+            (changed(text_rules=[{"name": "fire", "words": []}]), r"text_rules\[0\] has the unknown key 'words'"),
+            (changed(text_rules=[{"name": "a", "phrases": [1]}]), r"text_rules\[0\]\.phrases holds 1"),
+            (changed(text_rules=[{"name": " ", "phrases": ["x"]}]), "text rule ' ' .* a name that is empty or taken"),
+            (changed(text_rules=[{"name": "a", "phrases": ["x"]}] * 2), "text rule 'a' .* empty or taken"),
+            (changed(text_rules=[{"name": "a"}]), "text rule 'a' .* neither phrases nor patterns"),
+            (changed(text_rules=[{"name": "a", "phrases": ["!*"]}]), r"phrase '!\*', which has no word in it"),
+            (changed(text_rules=[{"name": "a", "patterns": ["("]}]), "pattern .* of text rule 'a' .* no regular expr"),
+            (changed(text_rules=[{"name": "a", "patterns": ["x?"]}]), "text rule 'a' .* matches an empty paragraph"),
             (changed(name="two words"), "section type 'two words' cannot be a name"),
             (changed(name="First"), "two section types are named 'first' and 'First'"),
             (changed(name="first"), "two section types are named 'first' and 'first'"),
@@ -210,3 +221,6 @@ class TestShippedTaxonomy:
 
     def test_every_section_type_describes_itself(self, conflict: Taxonomy) -> None:
         assert all(definition.description for definition in conflict.definitions)
+
+    def test_every_section_type_has_text_rules(self, conflict: Taxonomy) -> None:
+        assert all(len(definition.text_rules) >= 5 for definition in conflict.definitions)

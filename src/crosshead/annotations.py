@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 COLUMNS = ("article_id", "paragraph", "text_sha256", "section_type", "annotator")
 _REQUIRED = COLUMNS[:4]
 
+ADJUDICATION = "adjudication"
+"""The ``source`` of a label that settles a paragraph whose annotators are divided; their votes stay beside it."""
+
 Place = tuple[str, int]
 """An article_id and the number of a paragraph in it, from 0."""
 
@@ -97,14 +100,21 @@ def check_annotations(
     _check_contradictions(annotations)
 
 
+def is_settlement(annotation: Annotation) -> bool:
+    """Say whether a label settles a paragraph, whatever its votes are."""
+    return annotation.extra.get("source") == ADJUDICATION
+
+
 def count_votes(annotations: Iterable[Annotation]) -> Verdicts:
-    """Decide each paragraph by the majority of its annotators; a tie decides nothing."""
+    """Decide each paragraph by its adjudication, else by the majority of its annotators; a tie decides nothing."""
     votes: dict[Place, dict[str, str]] = defaultdict(dict)
+    settled: dict[Place, dict[str, str]] = defaultdict(dict)
     for annotation in annotations:
-        votes[annotation.article_id, annotation.paragraph][annotation.annotator] = annotation.section_type
+        heard = settled if is_settlement(annotation) else votes
+        heard[annotation.article_id, annotation.paragraph][annotation.annotator] = annotation.section_type
     decided: dict[Place, str] = {}
     disputed: list[Place] = []
-    for place, by_annotator in votes.items():
+    for place, by_annotator in {**votes, **settled}.items():
         (section_type, n_votes), *others = Counter(by_annotator.values()).most_common()
         if others and others[0][1] == n_votes:
             disputed.append(place)
@@ -167,11 +177,11 @@ def _where_now(annotation: Annotation, article: Article, articles: Sequence[Arti
 def _check_contradictions(annotations: Iterable[Annotation]) -> None:
     given: dict[tuple[str, int, str], Annotation] = {}
     for annotation in annotations:
-        key = (annotation.article_id, annotation.paragraph, annotation.annotator)
-        first = given.setdefault(key, annotation)
+        who = "the adjudication" if is_settlement(annotation) else f"annotator {annotation.annotator!r}"
+        first = given.setdefault((annotation.article_id, annotation.paragraph, who), annotation)
         if first.section_type != annotation.section_type:
             raise DataError(
-                f"annotator {annotation.annotator!r} labels paragraph {annotation.paragraph} of "
+                f"{who} labels paragraph {annotation.paragraph} of "
                 f"{annotation.article_id!r} {first.section_type!r} on line {first.line} and "
                 f"{annotation.section_type!r} on line {annotation.line}; keep one of the two"
             )

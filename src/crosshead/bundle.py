@@ -29,7 +29,7 @@ from crosshead import __version__
 from crosshead.decoding import Transitions
 from crosshead.errors import BundleError, EncoderError
 from crosshead.heads import HEADS, Head
-from crosshead.tagger import AnyView, ParagraphView, SentenceView, Tagger, TfidfView
+from crosshead.tagger import AnyView, Encoder, ParagraphView, SentenceView, Tagger, TfidfView
 from crosshead.tfidf import Tfidf
 
 FORMAT = 1
@@ -138,6 +138,8 @@ def _manifest(tagger: Tagger, work: Path, about: Mapping[str, Any]) -> dict[str,
         "decoder_weight": tagger.transitions.weight,
         "threshold": tagger.threshold,
         "risk": tagger.risk,
+        "conformal_quantile": tagger.conformal_quantile,
+        "conformal_alpha": tagger.conformal_alpha,
         "about": dict(about),
         "files": {path.relative_to(work).as_posix(): _sha256(path) for path in files},
     }
@@ -230,8 +232,15 @@ def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
         )
 
 
-def load(folder: Path | str, *, engine: str = "auto", n_threads: int | None = None) -> Tagger:
+def load(
+    folder: Path | str, *, engine: str = "auto", n_threads: int | None = None, reuse: Encoder | None = None
+) -> Tagger:
     """Load a saved tagger, checking every file first.
+
+    Parameters
+    ----------
+    reuse
+        An encoder that is loaded already; it is used if it is the one that the bundle holds.
 
     Raises
     ------
@@ -242,19 +251,23 @@ def load(folder: Path | str, *, engine: str = "auto", n_threads: int | None = No
     manifest = read_manifest(folder)
     verify(folder, manifest)
     try:
-        return _build(folder, manifest, engine, n_threads)
+        return _build(folder, manifest, engine, n_threads, reuse)
     except (KeyError, TypeError, ValueError, EncoderError) as error:
         raise BundleError(
             f"bundle {folder.name!r} does not hold together ({type(error).__name__}: {error}); train again"
         ) from error
 
 
-def _build(folder: Path, manifest: Mapping[str, Any], engine: str, n_threads: int | None) -> Tagger:
+def _build(
+    folder: Path, manifest: Mapping[str, Any], engine: str, n_threads: int | None, reuse: Encoder | None
+) -> Tagger:
     from safetensors.numpy import load_file
 
     arrays = load_file(folder / HEADS_FILE)
-    encoder = None
-    if manifest["encoder"] is not None:
+    encoder: Encoder | None = None
+    if reuse is not None and reuse.fingerprint == manifest["encoder"]:
+        encoder = reuse
+    elif manifest["encoder"] is not None:
         from crosshead.encoders.graph import GraphEncoder
 
         encoder = GraphEncoder(folder / "encoder", engine=engine, n_threads=n_threads, compiled_dir=compiled_dir())
@@ -270,7 +283,15 @@ def _build(folder: Path, manifest: Mapping[str, Any], engine: str, n_threads: in
         risk=float(manifest["risk"]),
         name=str(manifest["name"]),
         version=str(manifest["version"]) or digest(folder)[:12],
+        **_conformal(manifest),
     )
+
+
+def _conformal(manifest: Mapping[str, Any]) -> dict[str, float]:
+    """Read the promise of label sets; bundles saved before there was one promise nothing."""
+    if manifest.get("conformal_quantile") is None:
+        return {}
+    return {name: float(manifest[name]) for name in ("conformal_quantile", "conformal_alpha")}
 
 
 def _build_view(folder: Path, described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> AnyView:

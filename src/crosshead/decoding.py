@@ -48,6 +48,22 @@ class Transitions:
             backward[i] = _log_sum(step + (log_proba[i + 1] + backward[i + 1])[None, :], axis=1)
         return log_softmax(forward + backward)
 
+    def decode_all(self, log_proba: Floats, lengths: Sequence[int]) -> Floats:
+        """Decode several articles, ``lengths`` paragraphs each in order; equal to `decode` on each, but in one pass."""
+        n = np.asarray(lengths, dtype=np.int64)
+        if self.weight == 0 or n.max(initial=0) < 2:
+            return log_softmax(log_proba)
+        first = np.cumsum(n) - n
+        step = self.weight * self.log_ratio
+        forward, backward = log_proba.copy(), np.zeros_like(log_proba)
+        for i in range(1, int(n.max())):
+            rows = first[n > i] + i
+            forward[rows] += _log_sum(forward[rows - 1][:, :, None] + step, axis=1)
+        for i in range(int(n.max()) - 2, -1, -1):
+            rows = first[n > i + 1] + i
+            backward[rows] = _log_sum(step + (log_proba[rows + 1] + backward[rows + 1])[:, None, :], axis=2)
+        return log_softmax(forward + backward)
+
 
 def _log_sum(values: Floats, axis: int) -> Floats:
     top = values.max(axis=axis, keepdims=True)

@@ -21,7 +21,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from crosshead.errors import DataError
-from crosshead.evaluation import ClassScores, Interval, Reliability, RiskCoverage, Scores
+from crosshead.evaluation import ClassScores, Interval, PairedDifferences, Reliability, RiskCoverage, Scores
 
 Format = Literal["svg", "png"]
 
@@ -255,6 +255,42 @@ def _dots(axes: Any, intervals: Sequence[Interval | None], offset: float, i: int
 
 def _f1_alt(scores: ClassScores) -> str:
     return f"{readable(scores.section_type)} {'not tested' if scores.f1 is None else f'{scores.f1.value:.3f}'}"
+
+
+def plot_differences(
+    differences: Mapping[str, PairedDifferences], section_types: Sequence[str], *, format: Format = "svg"
+) -> Plot:
+    """Draw how much higher macro-F1 and the F1 of each section type are than those of the model compared with.
+
+    Raises
+    ------
+    DataError : if there is nothing to draw.
+    """
+    if not differences:
+        raise DataError("differences of no model can't be drawn; give at least one, or leave the plot out")
+    rows = ["Mean of all (macro-F1)", *(textwrap.fill(readable(name), 22) for name in section_types)]
+    told = []
+    with mpl.rc_context({**STYLE, "axes.grid.axis": "x"}):
+        figure, axes = _figure(6.6, 1.1 + len(rows) * (0.34 + 0.15 * len(differences)))
+        for i, (name, found) in enumerate(differences.items()):
+            offset = (i - (len(differences) - 1) / 2) * 0.7 / max(len(differences), 2)
+            by_type = [found.f1[t].difference if t in found.f1 else None for t in section_types]
+            overall = found.overall["macro_f1"].difference
+            _dots(axes, [overall, *by_type], offset, i, drawable(name))
+            shown = zip(section_types, by_type, strict=True)
+            each = ", ".join(f"{readable(t)} {'not tested' if d is None else f'{d.value:+.3f}'}" for t, d in shown)
+            told.append(f"{name}: macro-F1 {overall.value:+.3f}, {each}")
+        axes.axvline(0, color=INK, linewidth=1.2)
+        axes.axhline(0.5, color=MUTED, linewidth=0.8)
+        reach = 1.1 * max(abs(end) for end in (*axes.get_xlim(), 0.01))
+        axes.set(
+            xlim=(-reach, reach), ylim=(len(rows) - 0.5, -0.5), xlabel="Difference in F1: left worse, right better"
+        )
+        axes.set_yticks(range(len(rows)), rows)
+        axes.tick_params(axis="y", length=0)
+        if len(differences) > 1:
+            figure.legend(loc="outside upper left", ncols=min(len(differences), 3), handletextpad=0.3)
+        return _finish(figure, "Differences in F1 with 95 % intervals. " + ". ".join(told) + ".", format)
 
 
 def plot_learning_curve(

@@ -11,18 +11,16 @@ import json
 import re
 import shutil
 import tempfile
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
-import crosshead
 from crosshead import bundle, champion
 from crosshead.champion import N_DIGITS, ChampionPointer, Move
 from crosshead.errors import BundleError, TrackingError
+from crosshead.mlflow_files import BUNDLE_PATH, write_model
 from crosshead.mlflow_store import LOCK_TIMEOUT_S, explained, file_path
 from crosshead.tracking import Run, Tracking
 
@@ -37,12 +35,6 @@ DIGEST_TAG = "bundle_digest"
 MAX_DESCRIPTION = 5000
 """Characters that MLflow's schema keeps of a version's description."""
 
-_BUNDLE_PATH = "artifacts/bundle"
-_REQUIRED = ("mlflow", "pandas", "numpy", "safetensors", "tokenizers", "onnxruntime", "openvino")
-_EXAMPLE = (
-    "The column reached the river before dawn and held both banks by noon, the regional command said.",
-    "The two foreign ministers agreed to keep the crossing open for aid convoys until the end of the month.",
-)
 _URI = re.compile(
     r"models:/(?:(?P<model_id>m-[0-9a-f]{32})|(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+)))/?"
     r"|runs:/(?P<run_id>[0-9a-f]{32})(?:/[^/]*)?/?"
@@ -85,9 +77,9 @@ def log_model(run: Run, folder: Path, *, tags: Mapping[str, str] | None = None) 
         )
         with tempfile.TemporaryDirectory(prefix="crosshead-model-") as work:
             path = Path(work) / "model"
-            _write_model(path, folder, logged, run.run_id, tuple(manifest["section_types"]))
+            write_model(path, folder, logged, run.run_id, tuple(manifest["section_types"]))
             client.log_model_artifacts(logged.model_id, str(path))
-        client.log_model_artifacts(logged.model_id, str(folder), _BUNDLE_PATH)
+        client.log_model_artifacts(logged.model_id, str(folder), BUNDLE_PATH)
         client.finalize_logged_model(logged.model_id, "READY")
         client.log_outputs(run.run_id, models=[LoggedModelOutput(logged.model_id, step=0)])
     return str(logged.model_id)
@@ -189,7 +181,7 @@ def fetch(tracking: Tracking, uri: str, cache_dir: Path) -> Path:
 
 
 def promote(
-    tracking: Tracking, root: Path, registered: RegisteredVersion, *, instead_of: int | None | EllipsisType = ...
+    tracking: Tracking, root: Path, registered: RegisteredVersion, *, instead_of: int | EllipsisType | None = ...
 ) -> ChampionPointer:
     """Make a version the champion: the alias in the registry, and the pointer that tagging reads without MLflow.
 
@@ -243,9 +235,12 @@ def _move(tracking: Tracking, root: Path, registered: RegisteredVersion) -> Cham
     try:
         with explained(tracking.place, f"moving the alias {CHAMPION!r}"):
             tracking.client.set_registered_model_alias(registered.name, CHAMPION, str(registered.version))
-        return champion.write(root, folder, digest, name=registered.name, version=registered.version)
-    finally:
-        champion.end_move(root)
+    except TrackingError:
+        champion.end_move(root)  # the alias stands where it stood
+        raise
+    pointer = champion.write(root, folder, digest, name=registered.name, version=registered.version)
+    champion.end_move(root)
+    return pointer
 
 
 def _champion_lock(root: Path) -> BaseFileLock:
@@ -326,9 +321,9 @@ def _find_logged_model(tracking: Tracking, model_id: str) -> Any:
 def _files_at(tracking: Tracking, location: str, digest: str, cache_dir: Path) -> Path:
     local = file_path(location)
     # One folder a place: a version never moves, and another store's version of the same number lies elsewhere.
-    folder = local / _BUNDLE_PATH if local else cache_dir / hashlib.sha256(location.encode()).hexdigest()[:N_DIGITS]
+    folder = local / BUNDLE_PATH if local else cache_dir / hashlib.sha256(location.encode()).hexdigest()[:N_DIGITS]
     if local is None and not folder.is_dir():
-        _download(tracking, f"{location}/{_BUNDLE_PATH}", folder)
+        _download(tracking, f"{location}/{BUNDLE_PATH}", folder)
     if not (folder / bundle.MANIFEST).is_file():
         raise TrackingError(
             f"the model's files are gone from {folder}; put them back, or train again and promote that model"
@@ -360,72 +355,3 @@ def _make_registered_model(client: Any, name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-
-
-def _write_model(path: Path, folder: Path, logged: Any, run_id: str, section_types: tuple[str, ...]) -> None:
-    """Write everything of the MLflow model but the bundle, which is then uploaded without a copy in between."""
-    import mlflow.pyfunc
-    from mlflow.models import Model
-
-    from crosshead.mlflow_model import ARTIFACT
-
-    model = Model(
-        artifact_path=logged.artifact_location, run_id=run_id, model_uuid=logged.model_id, model_id=logged.model_id
-    )
-    package = Path(crosshead.__file__).parent
-    with warnings.catch_warnings():
-        # mlflow 3.17.2 compares columns with a range, which pandas 3 will drop; gone when MLflow knows pandas 4.
-        warnings.filterwarnings("ignore", message="Operation with range is deprecated")
-        mlflow.pyfunc.save_model(
-            path,
-            python_model=str(package / "mlflow_model.py"),
-            mlflow_model=model,
-            code_paths=[str(package)],
-            signature=_signature(section_types),
-            input_example=_example(),
-            pip_requirements=_requirements(),
-        )
-    model.flavors["python_function"] |= {
-        "artifacts": {ARTIFACT: {"path": _BUNDLE_PATH, "uri": ARTIFACT}},
-        "model_code_path": "mlflow_model.py",  # MLflow puts this machine's path, and reads only the name
-    }
-    model.model_size_bytes += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    model.save(str(path / "MLmodel"))
-
-
-def _example() -> Any:
-    import pandas as pd
-
-    return pd.DataFrame({"text": list(_EXAMPLE), "article_id": ["a", "a"], "paragraph": [0, 1]})
-
-
-def _signature(section_types: tuple[str, ...]) -> Any:
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-
-    from crosshead.mlflow_model import SCORE
-
-    inputs = [
-        ColSpec("string", "text"),
-        ColSpec("string", "article_id", required=False),
-        ColSpec("long", "paragraph", required=False),
-    ]
-    outputs = [
-        ColSpec("string", "section_type"),
-        ColSpec("double", "confidence"),
-        ColSpec("boolean", "abstained"),
-        ColSpec("long", "truncated_tokens"),
-        *(ColSpec("double", f"{SCORE}{name}") for name in section_types),
-    ]
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
-
-
-def _requirements() -> list[str]:
-    """Pins of what the model imports; inferring them would load the model in another process for seven seconds."""
-    pins = []
-    for name in _REQUIRED:
-        try:
-            pins.append(f"{name}=={version(name)}")
-        except PackageNotFoundError:  # an engine that this platform does not have
-            continue
-    return pins

@@ -179,7 +179,7 @@ def render_report(data: ReportData, plots: Mapping[str, Plot] | None = None) -> 
     drawn = draw_plots(data) if plots is None else plots
     hues = {c.section_type: i % 6 for i, c in enumerate(data.own.classes)}
     return (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             data=data,
@@ -197,19 +197,18 @@ def render_report(data: ReportData, plots: Mapping[str, Plot] | None = None) -> 
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Return where pages are made: templates of this package, every text escaped, no name misspelt."""
+    made = Environment(
         loader=PackageLoader("crosshead"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.tests["is_large"] = is_large
-    environment.filters.update(
-        readable=readable, interval=interval_html, percent=percent, clip=clip, inline=inline_plot
-    )
-    return environment
+    made.tests["is_large"] = is_large
+    made.filters.update(readable=readable, interval=interval_html, percent=percent, clip=clip, inline=inline_plot)
+    return made
 
 
 def is_large(row: Slice) -> bool:

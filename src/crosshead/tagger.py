@@ -140,9 +140,11 @@ class Tag:
     """True where the confidence is too low for the risk that the model promises: "not sure"."""
     truncated_tokens: int
     """Tokens that the encoder did not see because the paragraph is longer than its window."""
+    label_set: tuple[str, ...] = ()
+    """Section types that hold the true one as often as the model promises; empty where it promises nothing."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what is written as JSON; probabilities with six decimals."""
+        """Return what is written as JSONL; probabilities with six decimals."""
         return {
             "section_type": self.section_type,
             "confidence": round(self.confidence, 6),
@@ -150,6 +152,19 @@ class Tag:
             "abstained": self.abstained,
             "truncated_tokens": self.truncated_tokens,
         }
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Paragraphs looked at one by one, before neighbours inform each other."""
+
+    log_proba: Floats
+    """Calibrated, shape (n_paragraphs, n_section_types)."""
+    n_truncated: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Count the paragraphs."""
+        return len(self.n_truncated)
 
 
 def read_inputs(texts: Sequence[str], encoder: Encoder | None, *, with_sentences: bool) -> Inputs:
@@ -203,6 +218,10 @@ class Tagger:
     """Share of mistakes among paragraphs that are not abstained that ``threshold`` was chosen for."""
     name: str = "crosshead"
     version: str = ""
+    conformal_quantile: float | None = None
+    """1 − probability down to which a section type belongs to ``label_set``; None where nothing is promised."""
+    conformal_alpha: float = 0.1
+    """Share of label sets that may miss the true section type that ``conformal_quantile`` was chosen for."""
 
     def tag_article(self, paragraphs: Sequence[str]) -> list[Tag]:
         """Tag the paragraphs of one article; neighbours inform each other."""
@@ -220,12 +239,42 @@ class Tagger:
         DataError
             If a paragraph is no string, holds no text, or is longer than ``text.MAX_CHARACTERS``.
         """
-        inputs = self.read([text for article in articles for text in article])
-        lengths = [len(article) for article in articles]
-        proba = self.predict_proba_of(inputs, lengths)
-        tags = [self._tag(row, int(cut)) for row, cut in zip(proba, inputs.n_truncated, strict=True)]
+        looked = self.look([text for article in articles for text in article])
+        return self.conclude(looked, [len(article) for article in articles])
+
+    def look(self, texts: Sequence[str]) -> Looked:
+        """Look at paragraphs one by one.
+
+        What comes of a paragraph does not depend on those beside it, so batches may be cut anywhere.
+
+        Raises
+        ------
+        DataError
+            As `tag_articles` does.
+        """
+        return self.look_at(self.read(texts))
+
+    def look_at(self, inputs: Inputs) -> Looked:
+        """Look at inputs that were read before."""
+        if not inputs.texts:
+            return Looked(np.zeros((0, len(self.section_types))), inputs.n_truncated)
+        return Looked(apply_temperature(blend(self.views, inputs), self.temperature), inputs.n_truncated)
+
+    def conclude(self, looked: Looked, lengths: Sequence[int]) -> list[list[Tag]]:
+        """Let neighbours inform each other and decide; ``lengths`` counts the paragraphs of each article in order."""
+        proba = self.decode(looked, lengths)
+        tags = [self._tag(row, int(cut)) for row, cut in zip(proba, looked.n_truncated, strict=True)]
         ends = np.cumsum([0, *lengths])
         return [tags[ends[i] : ends[i + 1]] for i in range(len(lengths))]
+
+    def decode(self, looked: Looked, lengths: Sequence[int]) -> Floats:
+        """Probabilities (n_paragraphs, n_section_types) after neighbours informed each other."""
+        if not len(looked):
+            return np.zeros((0, len(self.section_types)))
+        ends = np.cumsum([0, *lengths])
+        parts = [self.transitions.decode(looked.log_proba[ends[i] : ends[i + 1]]) for i in range(len(lengths))]
+        proba: Floats = np.exp(np.concatenate(parts))
+        return proba
 
     def predict_proba(self, articles: Sequence[Sequence[str]]) -> Floats:
         """Probabilities (n_paragraphs, n_section_types) of the paragraphs of all articles in order."""
@@ -240,13 +289,7 @@ class Tagger:
 
     def predict_proba_of(self, inputs: Inputs, lengths: Sequence[int]) -> Floats:
         """Probabilities of inputs that were read before; ``lengths`` counts the paragraphs of each article in order."""
-        if not inputs.texts:
-            return np.zeros((0, len(self.section_types)))
-        single = apply_temperature(blend(self.views, inputs), self.temperature)
-        ends = np.cumsum([0, *lengths])
-        parts = [self.transitions.decode(single[ends[i] : ends[i + 1]]) for i in range(len(lengths))]
-        proba: Floats = np.exp(np.concatenate(parts))
-        return proba
+        return self.decode(self.look_at(inputs), lengths)
 
     def _tag(self, proba: NDArray[np.float64], truncated_tokens: int) -> Tag:
         best = int(proba.argmax())
@@ -256,4 +299,12 @@ class Tagger:
             scores=dict(zip(self.section_types, (float(p) for p in proba), strict=True)),
             abstained=bool(proba[best] < self.threshold),
             truncated_tokens=truncated_tokens,
+            label_set=self._label_set(proba, best),
         )
+
+    def _label_set(self, proba: NDArray[np.float64], best: int) -> tuple[str, ...]:
+        """As ``evaluation.label_sets``, for one row."""
+        if self.conformal_quantile is None:
+            return ()
+        within = 1 - proba <= self.conformal_quantile
+        return tuple(name for i, name in enumerate(self.section_types) if within[i] or i == best)

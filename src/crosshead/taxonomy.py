@@ -22,6 +22,25 @@ _STEM = 6  # characters; words that begin alike count as one ("refugee", "refuge
 
 
 @dataclass(frozen=True, slots=True)
+class TextRule:
+    """Signs in a paragraph's own text that it belongs to a section type; one vote, however many of them it has.
+
+    Parameters
+    ----------
+    name : str
+        What it is called in reports, such as "shelling".
+    phrases : tuple of str
+        Whole words; case, accents and punctuation do not matter. A ``*`` at the end stands for any ending.
+    patterns : tuple of str
+        Regular expressions searched in the text as written, ignoring case.
+    """
+
+    name: str
+    phrases: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SectionType:
     """One thing that a paragraph can be about.
 
@@ -35,12 +54,15 @@ class SectionType:
         Whole words looked for in a heading; case, accents and punctuation do not matter.
     heading_patterns : tuple of str
         Regular expressions searched in the heading as written, ignoring case.
+    text_rules : tuple of TextRule
+        Signs in a paragraph's text; they vote in weak supervision and label nothing by themselves.
     """
 
     name: str
     description: str = ""
     heading_phrases: tuple[str, ...] = ()
     heading_patterns: tuple[str, ...] = ()
+    text_rules: tuple[TextRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +100,8 @@ class Taxonomy:
 
     def __post_init__(self) -> None:
         _check_names(self.definitions)
+        for definition in self.definitions:
+            _check_text_rules(definition)
         if self.default is not None and self.default not in self.section_types:
             raise ConfigError(
                 f"taxonomy.default is {self.default!r}, which is no section type; allowed: null, "
@@ -112,6 +136,10 @@ class Taxonomy:
                     "description": definition.description,
                     "heading_phrases": list(definition.heading_phrases),
                     "heading_patterns": list(definition.heading_patterns),
+                    "text_rules": [
+                        {"name": rule.name, "phrases": list(rule.phrases), "patterns": list(rule.patterns)}
+                        for rule in definition.text_rules
+                    ],
                 }
                 for definition in self.definitions
             ],
@@ -186,7 +214,8 @@ class _Rules:
                 _check_phrase(phrase, folded, definition.name, owners)
                 self._phrases.append((f" {folded} ", phrase, definition.name))
             for pattern in definition.heading_patterns:
-                self._patterns.append((_compile(pattern, definition.name), definition.name))
+                what = f"heading pattern {pattern!r} of section type {definition.name!r}"
+                self._patterns.append((compile_pattern(pattern, what), definition.name))
             for stem in _stems([definition.name, definition.description, *definition.heading_phrases]):
                 self._users_of_stem[stem].add(definition.name)
 
@@ -225,17 +254,21 @@ def _stems(texts: Iterable[str]) -> set[str]:
     return {word[:_STEM] for word in words if len(word) >= _SHORTEST_HINT}
 
 
-def _compile(pattern: str, section_type: str) -> re.Pattern[str]:
+def compile_pattern(pattern: str, what: str, searched: str = "heading") -> re.Pattern[str]:
+    """Compile a regular expression that ignores case; ``what`` names it and ``searched`` its text in errors.
+
+    Raises
+    ------
+    ConfigError
+        If it is none, or matches an empty text.
+    """
     try:
         compiled = re.compile(pattern, re.IGNORECASE)
     except re.error as error:
-        raise ConfigError(
-            f"heading pattern {pattern!r} of section type {section_type!r} is no regular expression: {error}"
-        ) from error
+        raise ConfigError(f"{what} is no regular expression: {error}") from error
     if compiled.search(""):
         raise ConfigError(
-            f"heading pattern {pattern!r} of section type {section_type!r} matches an empty heading, so it would "
-            "match every heading; make it require at least one word"
+            f"{what} matches an empty {searched}, so it would match every {searched}; make it require at least one word"
         )
     return compiled
 
@@ -249,6 +282,22 @@ def _check_phrase(phrase: str, folded: str, section_type: str, owners: dict[str,
             f"heading phrase {phrase!r} belongs to section types {owner!r} and {section_type!r}; "
             "keep it in one, or a heading with it could never be labelled"
         )
+
+
+def _check_text_rules(definition: SectionType) -> None:
+    seen: set[str] = set()
+    for rule in definition.text_rules:
+        what = f"text rule {rule.name!r} of section type {definition.name!r}"
+        if not rule.name.strip() or rule.name in seen:
+            raise ConfigError(f"{what} has a name that is empty or taken; give every rule of a section type its own")
+        seen.add(rule.name)
+        if not rule.phrases and not rule.patterns:
+            raise ConfigError(f"{what} has neither phrases nor patterns; give it at least one")
+        for phrase in rule.phrases:
+            if not fold_heading(phrase):
+                raise ConfigError(f"{what} has the phrase {phrase!r}, which has no word in it")
+        for pattern in rule.patterns:
+            compile_pattern(pattern, f"pattern {pattern!r} of {what}", "paragraph")
 
 
 def _check_names(definitions: Sequence[SectionType]) -> None:
@@ -273,7 +322,7 @@ def _section_type(entry: object, number: int) -> SectionType:
     where = f"taxonomy.section_types[{number}]"
     if not isinstance(entry, Mapping):
         raise ConfigError(f"{where} is {entry!r}; it must be a mapping with a name")
-    _check_keys(entry, ("name", "description", "heading_phrases", "heading_patterns"), where)
+    _check_keys(entry, ("name", "description", "heading_phrases", "heading_patterns", "text_rules"), where)
     name = entry.get("name")
     if not isinstance(name, str):
         raise ConfigError(f"{where}.name is {name!r}; it must be a word")
@@ -282,7 +331,22 @@ def _section_type(entry: object, number: int) -> SectionType:
         description=" ".join(str(entry.get("description") or "").split()),
         heading_phrases=_words(entry.get("heading_phrases"), f"{where}.heading_phrases"),
         heading_patterns=_words(entry.get("heading_patterns"), f"{where}.heading_patterns"),
+        text_rules=_text_rules(entry.get("text_rules"), f"{where}.text_rules"),
     )
+
+
+def _text_rules(value: object, where: str) -> tuple[TextRule, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise ConfigError(f"{where} is {value!r}; it must be a list of mappings, each with a name and phrases")
+    rules = []
+    for number, entry in enumerate(value):
+        _check_keys(entry, ("name", "phrases", "patterns"), f"{where}[{number}]")
+        phrases = _words(entry.get("phrases"), f"{where}[{number}].phrases")
+        patterns = _words(entry.get("patterns"), f"{where}[{number}].patterns")
+        rules.append(TextRule(str(entry.get("name") or ""), phrases, patterns))
+    return tuple(rules)
 
 
 def _words(value: object, where: str) -> tuple[str, ...]:

@@ -48,26 +48,35 @@ def normalise(text: str) -> str:
 
 def sentences(text: str) -> list[str]:
     """Split a normalised text into sentences; at least one for any text that is not empty."""
-    pieces: list[str] = []
+    return [text[start:end] for start, end in sentence_spans(text)]
+
+
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """Find where sentences begin and end, without the white space around them; the text may be as people wrote it."""
+    spans: list[tuple[int, int]] = []
     start = 0
     for match in _SENTENCE_END.finditer(text):
-        piece = text[start : match.end()].strip()
-        if _ABBREVIATION.search(piece):
+        if _ABBREVIATION.search(text[start : match.end()].strip()):
             continue
-        pieces.append(piece)
+        spans.append(_trimmed(text, start, match.end()))
         start = match.end()
     if text[start:].strip():
-        pieces.append(text[start:].strip())
-    return _join_short(pieces)
+        spans.append(_trimmed(text, start, len(text)))
+    return _join_short(spans)
 
 
-def _join_short(pieces: list[str]) -> list[str]:
-    joined: list[str] = []
-    for piece in pieces:
-        if joined and min(len(piece), len(joined[-1])) < _SHORTEST_SENTENCE:
-            joined[-1] = f"{joined[-1]} {piece}"
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    piece = text[start:end]
+    return start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip())
+
+
+def _join_short(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for start, end in spans:
+        if joined and min(end - start, joined[-1][1] - joined[-1][0]) < _SHORTEST_SENTENCE:
+            joined[-1] = (joined[-1][0], end)
         else:
-            joined.append(piece)
+            joined.append((start, end))
     return joined
 
 

@@ -15,10 +15,14 @@ from crosshead.calibration import apply_temperature, fit_temperature
 from crosshead.decoding import Transitions
 from crosshead.encoders.engines import n_cores
 from crosshead.errors import DataError
+from crosshead.evaluation.conformal import conformal_quantile
 from crosshead.evaluation.selective import ABSTAIN_ALWAYS, abstention_threshold
 from crosshead.heads import Floats, LinearHead, log_softmax
 from crosshead.tagger import Encoder, Inputs, Tagger, read_inputs
-from crosshead.views import FittedView, ViewSpec, features, fit, log_proba, uses_encoder, with_temperature
+from crosshead.views import FittedView, ViewSpec, answer, design, features, fit, uses_encoder, with_temperature
+
+CONFORMAL_ALPHA = 0.1
+"""Share of label sets that may miss the true section type."""
 
 Folds = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
@@ -89,8 +93,14 @@ def train(
         with_sentences=any(v.kind == "sentence" for v in views),
     )
     out_of_fold, final = _cross_fit(inputs, paragraphs.y, views, folds, len(section_types), report)
-    temperature, transitions, proba = _calibrate(
-        out_of_fold, views, paragraphs, len(section_types), decoder_weight, calibrate
+    temperature, transitions, proba = calibrate_blend(
+        out_of_fold,
+        {spec.name: spec.weight for spec in views},
+        paragraphs.y,
+        paragraphs.lengths,
+        n_types=len(section_types),
+        decoder_weight=decoder_weight,
+        calibrate=calibrate,
     )
     threshold, warnings = _threshold(paragraphs, proba, risk)
     tagger = Tagger(
@@ -101,6 +111,8 @@ def train(
         transitions=transitions,
         threshold=threshold,
         risk=risk,
+        conformal_quantile=conformal_quantile(paragraphs.y, proba, CONFORMAL_ALPHA),
+        conformal_alpha=CONFORMAL_ALPHA,
     )
     return TrainResult(
         tagger=tagger,
@@ -144,8 +156,8 @@ def _cross_fit(
             final[spec.name] = fit(feats[spec.name], y, everything, n_types)
             return
         train_rows, test_rows = folds[fold]
-        fitted = fit(feats[spec.name], y, train_rows, n_types)
-        out_of_fold[spec.name][test_rows] = log_proba(fitted, feats[spec.name], test_rows)
+        laid_out = design(feats[spec.name], y, train_rows, test_rows)
+        out_of_fold[spec.name][test_rows] = answer(laid_out, spec.classifier, n_types)[1]
 
     # One BLAS thread a fit and as many fits as cores: two levels of threads wait for each other
     # (measured: 15 times slower).
@@ -160,23 +172,31 @@ def _cross_fit(
     return out_of_fold, {spec.name: final[spec.name] for spec in views}
 
 
-def _calibrate(
+def calibrate_blend(
     out_of_fold: Mapping[str, Floats],
-    views: Sequence[ViewSpec],
-    paragraphs: Paragraphs,
+    weights: Mapping[str, float],
+    y: NDArray[np.int64],
+    lengths: Sequence[int],
+    *,
     n_types: int,
     decoder_weight: float,
     calibrate: bool,
 ) -> tuple[float, Transitions, Floats]:
-    total = sum(spec.weight for spec in views)
-    blended = log_softmax(np.sum([spec.weight / total * out_of_fold[spec.name] for spec in views], axis=0))
-    temperature = fit_temperature(blended, paragraphs.y) if calibrate else 1.0
-    ends = np.cumsum([0, *paragraphs.lengths])
-    articles = [slice(ends[i], ends[i + 1]) for i in range(len(paragraphs.lengths))]
-    transitions = Transitions.fit([paragraphs.y[article] for article in articles], n_types, decoder_weight)
-    single = apply_temperature(blended, temperature)
-    decoded = np.exp(np.concatenate([transitions.decode(single[article]) for article in articles]))
-    return temperature, transitions, decoded
+    """Blend the views' log-probabilities, find the temperature, and let neighbouring paragraphs inform each other.
+
+    Parameters
+    ----------
+    out_of_fold
+        Of each view, at its own temperature.
+    lengths
+        Paragraphs of each article in order.
+    """
+    total = sum(weights.values())
+    blended = log_softmax(np.sum([weight / total * out_of_fold[name] for name, weight in weights.items()], axis=0))
+    temperature = fit_temperature(blended, y) if calibrate else 1.0
+    sequences = np.split(y, np.cumsum(lengths)[:-1])
+    transitions = Transitions.fit(sequences, n_types, decoder_weight)
+    return temperature, transitions, np.exp(transitions.decode_all(apply_temperature(blended, temperature), lengths))
 
 
 def rename(tagger: Tagger, *, name: str, version: str) -> Tagger:

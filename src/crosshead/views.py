@@ -74,6 +74,50 @@ def features(spec: ViewSpec, inputs: Inputs) -> Features:
     return Features(spec, sp.csr_matrix(counts), np.arange(n), n, list(counter.get_feature_names_out()))
 
 
+@dataclass(frozen=True)
+class Design:
+    """What one view shows of a split: rows to learn from with their section types, and rows to answer for."""
+
+    spec: ViewSpec
+    X: Any
+    targets: NDArray[np.int64]
+    asked: Any
+    owner: NDArray[np.int64]
+    """Which of the asked paragraphs each row of ``asked`` belongs to."""
+    n_asked: int
+
+
+def design(feats: Features, y: NDArray[np.int64], learned: NDArray[np.int64], asked: NDArray[np.int64]) -> Design:
+    """Lay out what a view sees for learning from some paragraphs and answering for others.
+
+    Nothing here depends on the classifier or the view's weight, so a search lays out once and fits many times.
+    """
+    rows, asked_rows = feats.rows_of(learned), feats.rows_of(asked)
+    X, other = feats.X[rows], feats.X[asked_rows]
+    if feats.spec.kind == "tfidf":
+        columns, transformer = _fit_tfidf(X, feats.spec.min_df)
+        X = transformer.transform(X[:, columns])
+        other = _weigh(other[:, columns], transformer.idf_.astype(np.float32))
+    position = np.full(feats.n_paragraphs, -1)
+    position[asked] = np.arange(len(asked))
+    return Design(feats.spec, X, y[feats.owner[rows]], other, position[feats.owner[asked_rows]], len(asked))
+
+
+def answer(laid_out: Design, classifier: ClassifierMixin, n_section_types: int) -> tuple[Head, Floats]:
+    """Fit a classifier on a design; return its head and the log-probabilities of the asked paragraphs.
+
+    They equal what the view that `fit` makes of the same paragraphs says of them.
+    """
+    estimator = clone(classifier).fit(laid_out.X, laid_out.targets)
+    head = _head_of(laid_out.spec, estimator, n_section_types)
+    if laid_out.spec.kind == "tfidf" and isinstance(head, LinearHead):
+        return head, head.from_scores(laid_out.asked @ head.coef.T.astype(np.float64))
+    raw = head.log_proba(laid_out.asked)
+    if laid_out.spec.kind == "sentence":
+        raw = average_by_owner(raw, laid_out.owner, laid_out.n_asked)
+    return head, raw
+
+
 def fit(feats: Features, y: NDArray[np.int64], paragraphs: NDArray[np.int64], n_section_types: int) -> FittedView:
     """Fit one view on these paragraphs; ``y`` holds the section type of every paragraph, encoded in taxonomy order."""
     rows = feats.rows_of(paragraphs)
@@ -81,23 +125,29 @@ def fit(feats: Features, y: NDArray[np.int64], paragraphs: NDArray[np.int64], n_
     spec = feats.spec
     estimator = clone(spec.classifier)
     if spec.kind != "tfidf":
-        X = feats.X[rows]
-        estimator.fit(X, targets)
-        head = to_head(estimator, n_section_types)
+        estimator.fit(feats.X[rows], targets)
         kind = ParagraphView if spec.kind == "paragraph" else SentenceView
-        return FittedView(kind(spec.name, spec.weight, head), estimator)
+        return FittedView(kind(spec.name, spec.weight, _head_of(spec, estimator, n_section_types)), estimator)
     columns, transformer = _fit_tfidf(feats.X[rows], spec.min_df)
-    X = transformer.transform(feats.X[rows][:, columns])
-    estimator.fit(X, targets)
-    linear = None if isinstance(estimator, KNeighborsClassifier) else to_head(estimator, n_section_types)
-    if not isinstance(linear, LinearHead | ConstantHead):
+    estimator.fit(transformer.transform(feats.X[rows][:, columns]), targets)
+    head = _head_of(spec, estimator, n_section_types)
+    assert isinstance(head, LinearHead | ConstantHead)
+    vocabulary = {feats.terms[column]: i for i, column in enumerate(columns)}
+    tfidf = Tfidf(vocabulary, transformer.idf_.astype(np.float32), spec.n_max)
+    return FittedView(TfidfView(spec.name, spec.weight, head, tfidf), estimator)
+
+
+def _head_of(spec: ViewSpec, estimator: ClassifierMixin, n_section_types: int) -> Head:
+    """Turn a fitted classifier into the head of a view, which for TF-IDF terms must be linear or constant."""
+    if spec.kind != "tfidf":
+        return to_head(estimator, n_section_types)
+    head = None if isinstance(estimator, KNeighborsClassifier) else to_head(estimator, n_section_types)
+    if not isinstance(head, LinearHead | ConstantHead):
         raise ConfigError(
             f"view {spec.name!r} got classifier {type(estimator).__name__}; allowed on TF-IDF terms are "
             f"linear classifiers (logreg, linear_svm) and majority; set views.{spec.name}.classifier or views=embedding"
         )
-    vocabulary = {feats.terms[column]: i for i, column in enumerate(columns)}
-    tfidf = Tfidf(vocabulary, transformer.idf_.astype(np.float32), spec.n_max)
-    return FittedView(TfidfView(spec.name, spec.weight, linear, tfidf), estimator)
+    return head
 
 
 def _fit_tfidf(counts: Any, min_df: int) -> tuple[NDArray[np.int64], TfidfTransformer]:
@@ -109,25 +159,6 @@ def _fit_tfidf(counts: Any, min_df: int) -> tuple[NDArray[np.int64], TfidfTransf
             f"no term stands in {min_df} training paragraphs; lower the view's min_df or bring more articles"
         )
     return columns, TfidfTransformer(sublinear_tf=True).fit(counts[:, columns])
-
-
-def log_proba(fitted: FittedView, feats: Features, paragraphs: NDArray[np.int64]) -> Floats:
-    """Log-probabilities of paragraphs whose features are at hand; equal to ``fitted.view.log_proba``."""
-    rows = feats.rows_of(paragraphs)
-    view = fitted.view
-    if isinstance(view, TfidfView):
-        if isinstance(view.head, ConstantHead):
-            return view.head.log_proba(np.empty((len(rows), 0)))
-        index = {term: i for i, term in enumerate(feats.terms)}
-        columns = np.array([index[term] for term in view.tfidf.vocabulary])
-        X = _weigh(feats.X[rows][:, columns], view.tfidf.idf)
-        return view.head.from_scores(X @ view.head.coef.T.astype(np.float64))
-    raw = view.head.log_proba(feats.X[rows])
-    if isinstance(view, ParagraphView):
-        return raw
-    position = np.full(feats.n_paragraphs, -1)
-    position[paragraphs] = np.arange(len(paragraphs))
-    return average_by_owner(raw, position[feats.owner[rows]], len(paragraphs))
 
 
 def _weigh(counts: Any, idf: NDArray[np.float32]) -> Any:

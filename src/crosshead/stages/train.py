@@ -155,7 +155,8 @@ def _save_baselines(settings: Settings, paragraphs: Paragraphs, splits: Folds, r
                 result.tagger, views=(own,), encoder=None, temperature=fit_temperature(log_proba, paragraphs.y)
             )
         alone = replace(tagger.transitions, weight=0.0)
-        bundle.save(replace(tagger, name=name, transitions=alone), settings.model_dir / BASELINES / name)
+        baseline = replace(tagger, name=name, transitions=alone, conformal_quantile=None)
+        bundle.save(baseline, settings.model_dir / BASELINES / name)
 
 
 def _about(settings: Settings, summary: dict[str, Any]) -> dict[str, Any]:

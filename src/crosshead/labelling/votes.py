@@ -1,0 +1,163 @@
+"""Annotations from every kind of file, each with the place where it stands: what agrees, what contradicts, what is new.
+
+Read are label logs (``.jsonl``), Label Studio's exports (``.json``) and annotation files (``.csv``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from crosshead.annotations import Annotation, is_settlement, read_annotations
+from crosshead.errors import DataError
+from crosshead.labelling.durable import LineFile, write_durably
+from crosshead.labelling.label_studio import read_label_studio
+from crosshead.labelling.log import Marks, read_events
+from crosshead.labelling.store import columns_for, read_header, to_csv, to_row
+
+Identity = tuple[str, int, str]
+"""An article_id, a paragraph, and who may say only one thing about it: an annotator, or the adjudication."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """An annotation and where it stands, such as ``line 7 of data/annotations.csv``."""
+
+    annotation: Annotation
+    where: str
+
+    @property
+    def identity(self) -> Identity:
+        """What no other vote may contradict."""
+        who = "\0adjudication" if is_settlement(self.annotation) else self.annotation.annotator
+        return self.annotation.article_id, self.annotation.paragraph, who
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What came of taking votes into an annotation file."""
+
+    annotations: Sequence[Annotation]
+    n_added: int
+    n_replaced: int
+    n_known: int
+
+
+def read_votes(path: Path, names: Mapping[str, str] | None = None) -> list[Vote]:
+    """Read one file; its suffix says which kind it is.
+
+    Parameters
+    ----------
+    path : Path
+    names : mapping of str to str, optional
+        Names of Label Studio's annotators.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read.
+    """
+    if path.suffix == ".csv":
+        return [Vote(found, f"line {found.line} of {path}") for found in read_annotations(path)]
+    if path.suffix == ".jsonl":
+        return [Vote(found, f"line {found.line} of {path}") for found in Marks(read_events(path)).annotations()]
+    if path.suffix == ".json":
+        return [Vote(found, f"task {found.line} of {path}") for found in read_label_studio(path, names)]
+    raise DataError(
+        f"{path} ends in {path.suffix!r}; read are .jsonl (label logs), .json (Label Studio's JSON and JSON-MIN) and "
+        ".csv (annotations)"
+    )
+
+
+def read_all_votes(paths: Iterable[Path], names: Mapping[str, str] | None = None) -> list[Vote]:
+    """Read files one after the other and refuse contradictions between them."""
+    votes = [vote for path in paths for vote in read_votes(path, names)]
+    check_votes(votes)
+    return votes
+
+
+def check_votes(votes: Iterable[Vote]) -> None:
+    """Refuse two labels of one annotator, or of the adjudication, for one paragraph.
+
+    Raises
+    ------
+    DataError
+        Naming both rows.
+    """
+    first: dict[Identity, Vote] = {}
+    for vote in votes:
+        other = first.setdefault(vote.identity, vote)
+        if other.annotation.section_type != vote.annotation.section_type:
+            raise _contradiction(other, vote, "keep one of the two")
+        _check_texts(other, vote)
+
+
+def merge(known: Sequence[Vote], new: Sequence[Vote], *, replace_known: bool = False) -> Merged:
+    """Add what is new to what is known; what is known already changes nothing.
+
+    Raises
+    ------
+    DataError
+        If an annotator contradicts themselves, naming both rows; not where ``replace_known`` lets the new one win.
+    """
+    check_votes(known)
+    check_votes(new)
+    at = {vote.identity: i for i, vote in enumerate(known)}
+    annotations = [vote.annotation for vote in known]
+    n_added = n_replaced = n_known = 0
+    for vote in new:
+        position = at.get(vote.identity)
+        if position is None:
+            at[vote.identity] = len(annotations)
+            annotations.append(vote.annotation)
+            n_added += 1
+            continue
+        held = annotations[position]
+        if held.section_type == vote.annotation.section_type and _same_text(held, vote.annotation):
+            n_known += 1
+        elif replace_known:
+            annotations[position] = vote.annotation
+            n_replaced += 1
+        else:
+            _check_texts(known[position], vote)
+            raise _contradiction(known[position], vote, "keep one of the two, or let the new one win with --replace")
+    return Merged(annotations, n_added, n_replaced, n_known)
+
+
+def take_into(path: Path, new: Sequence[Vote], *, replace_known: bool = False) -> Merged:
+    """Merge votes into an annotation file, which is made if it is not there and replaced as a whole."""
+    with LineFile(path, lambda tail: True).locked():
+        known = read_votes(path) if path.exists() else []
+        merged = merge(known, new, replace_known=replace_known)
+        if merged.n_added or merged.n_replaced or not path.exists():
+            write_durably(path, to_csv(map(to_row, merged.annotations), columns_for(read_header(path))))
+    return merged
+
+
+def _same_text(one: Annotation, other: Annotation) -> bool:
+    n = min(len(one.text_sha256), len(other.text_sha256))
+    return one.text_sha256[:n] == other.text_sha256[:n]
+
+
+def _check_texts(one: Vote, other: Vote) -> None:
+    if not _same_text(one.annotation, other.annotation):
+        raise DataError(
+            f"{_name(one)} and {_name(other)} are about different texts of paragraph {one.annotation.paragraph} of "
+            f"{one.annotation.article_id!r} (sha256 {one.annotation.text_sha256!r} and "
+            f"{other.annotation.text_sha256!r}); the article was edited between them: read the paragraph again"
+        )
+
+
+def _contradiction(one: Vote, other: Vote, remedy: str) -> DataError:
+    a, b = one.annotation, other.annotation
+    who = "the adjudication" if is_settlement(a) else f"annotator {a.annotator!r}"
+    return DataError(
+        f"{who} labels paragraph {a.paragraph} of {a.article_id!r} {a.section_type!r} on {_name(one)} and "
+        f"{b.section_type!r} on {_name(other)}; {remedy}"
+    )
+
+
+def _name(vote: Vote) -> str:
+    time = vote.annotation.extra.get("time")
+    return f"{vote.where} ({time})" if time else vote.where
