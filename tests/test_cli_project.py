@@ -249,7 +249,7 @@ def test_run_in_a_process_of_its_own_tells_everything_and_makes_no_noise(root: P
         r"^evaluated in \d+\.\d s: on articles that training never saw$",
         r"^macro-F1 +0\.\d{3}",
         r"^report:  \S+/reports/report\.html$",
-        r"^next:    crosshead tag --model models/latest/bundle FILE…$",
+        r"^next:    crosshead tag FILE…$",
         r"^prepare \d+\.\d s · train \d+\.\d s · evaluate \d+\.\d s · in all \d+\.\d s$",
     ):
         assert re.search(pattern, told, re.MULTILINE), (pattern, told)

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
 
 from crosshead.errors import ConfigError
-from crosshead.settings import build, check_all, compose, config_digest, find_root, load_settings, to_yaml
+from crosshead.estimators import build
+from crosshead.settings import check_all, compose, config_digest, find_root, load_settings, to_yaml
 
 
 def test_the_default_configuration_is_complete(root: Path) -> None:
@@ -19,7 +20,7 @@ def test_the_default_configuration_is_complete(root: Path) -> None:
         "international_role",
         "other",
     )
-    assert isinstance(settings.classifier, LogisticRegression)
+    assert isinstance(settings.classifier, LinearSVC)
     assert settings.prepared_dir == root / "data" / "prepared"
     assert [spec.name for spec in settings.view_specs()] == list(settings.views)
 
@@ -64,11 +65,20 @@ def test_the_record_can_be_read_back_and_names_itself(root: Path) -> None:
         (["folds=1"], r"folds is 1: input should be greater than or equal to 2"),
         (["seed=abc"], r"seed is 'abc'"),
         (["decoder.weight=7"], r"decoder\.weight is 7"),
-        (["+classifier.penalty=l2"], r"classifier\.penalty is an old scikit-learn name; write l1_ratio"),
-        (["+classifier.n_jobs=2"], r"classifier\.n_jobs is an old scikit-learn name"),
-        (["+classifier.multi_class=ovr"], r"classifier\.multi_class is an old scikit-learn name"),
-        (["+classifier.probability=true"], r"classifier\.probability is an old scikit-learn name"),
-        (["+classifier.CC=1"], r"classifier\.CC is no argument of LogisticRegression; did you mean 'C'\?"),
+        (
+            ["classifier=logreg", "+classifier.penalty=l2"],
+            r"classifier\.penalty is an old scikit-learn name; write l1_ratio",
+        ),
+        (["classifier=logreg", "+classifier.n_jobs=2"], r"classifier\.n_jobs is an old scikit-learn name"),
+        (["classifier=logreg", "+classifier.multi_class=ovr"], r"classifier\.multi_class is an old scikit-learn name"),
+        (
+            ["classifier._target_=sklearn.svm.SVC", "+classifier.probability=true"],
+            r"classifier\.probability is an old scikit-learn name",
+        ),
+        (
+            ["classifier=logreg", "+classifier.CC=1"],
+            r"classifier\.CC is no argument of LogisticRegression; did you mean 'C'\?",
+        ),
         (["classifier._target_=os.system"], r"classifier\._target_ is 'os\.system'; allowed are names in crosshead\."),
         (["classifier._target_=sklearn.linear_model.Nope"], r"which is not there"),
         (["classifier._target_=sklearn.preprocessing.StandardScaler"], r"which is no classifier"),

@@ -33,7 +33,13 @@ def result(tiny_graph: Path) -> TrainResult:
 @pytest.mark.parametrize("kind", ["paragraph", "sentence", "tfidf"])
 @pytest.mark.parametrize(
     "classifier",
-    [LogisticRegression(C=3), LinearSVC(random_state=0), RidgeClassifier(), SGDClassifier(random_state=0), DummyClassifier()],
+    [
+        LogisticRegression(C=3),
+        LinearSVC(random_state=0),
+        RidgeClassifier(),
+        SGDClassifier(random_state=0),
+        DummyClassifier(),
+    ],
     ids=lambda c: type(c).__name__,
 )
 def test_a_head_agrees_with_its_scikit_learn_classifier(kind, classifier, inputs) -> None:

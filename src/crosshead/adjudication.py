@@ -18,7 +18,7 @@ def texts_of(items: Iterable[QueueItem]) -> dict[tuple[str, int, str], QueueItem
 def to_settle(
     disputes: Sequence[Dispute], texts: Mapping[tuple[str, int, str], QueueItem], *, again: bool = False
 ) -> list[QueueItem]:
-    """Make a queue of the disputes that nobody settled, each with its votes, an annotator's note behind the label.
+    """Make a queue of the disputes that nobody settled, each with its votes and notes.
 
     Parameters
     ----------
@@ -40,22 +40,16 @@ def to_settle(
             "there is nothing to settle: "
             + (f"all {n_settled} disputes are settled; look at them again with --again" if n_settled else "all agree")
         )
-    return [replace(_text(dispute, texts), suggestion=None, votes=_with_notes(dispute)) for dispute in waiting]
+    return [
+        replace(_text(dispute, texts), suggestion=None, votes=dispute.votes, notes=dispute.notes) for dispute in waiting
+    ]
 
 
 def _text(dispute: Dispute, texts: Mapping[tuple[str, int, str], QueueItem]) -> QueueItem:
     found = texts.get(dispute.place)
     if found is None:
         raise DataError(
-            f"the text of paragraph {dispute.paragraph} of {dispute.article_id!r} (sha256 {dispute.text_sha256!r}) is in "
-            "none of the files; name the queue or the articles that were read with --texts"
+            f"the text of paragraph {dispute.paragraph} of {dispute.article_id!r} (sha256 {dispute.text_sha256!r}) is "
+            "in none of the files; name the queue or the articles that were read with --texts"
         )
     return found
-
-
-def _with_notes(dispute: Dispute) -> dict[str, str]:
-    notes = dispute.notes
-    return {
-        who: f"{section_type}: {notes[who]}" if who in notes else section_type
-        for who, section_type in dispute.votes.items()
-    }

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -135,8 +136,8 @@ def agree(
     n_votes = _count(votes)
     if not shared:
         raise DataError(
-            f"no paragraph was read by two annotators (there are {', '.join(map(repr, n_votes)) or 'none'}); let somebody "
-            "read some of them again: crosshead label QUEUE --annotator NAME --second"
+            f"no paragraph was read by two annotators (there are {', '.join(map(repr, n_votes)) or 'none'}); let "
+            "somebody read some of them again: crosshead label QUEUE --annotator NAME --second"
         )
     numbered = {place: {who: number[name] for who, name in by.items()} for place, by in shared.items()}
     n_types = len(section_types)
@@ -151,7 +152,7 @@ def agree(
         n_votes=n_votes,
         n_paragraphs=len(shared),
         n_articles=len(coincidences),
-        alpha=_measure(_alpha, coincidences, n_resamples, seed),
+        alpha=_measure(krippendorff_alpha, coincidences, n_resamples, seed),
         pairs=pairs,
         disputes=find_disputes(votes, notes, settled),
     )
@@ -302,8 +303,7 @@ def _compare(
         observed=observed,
         kappa=_measure(cohen_kappa, tables, n_resamples, seed),
         by_section_type={
-            name: _measure(lambda tables, i=i: _specific(tables, i), tables, n_resamples, seed)
-            for i, name in enumerate(section_types)
+            name: _measure(partial(_specific, i=i), tables, n_resamples, seed) for i, name in enumerate(section_types)
         },
     )
 
@@ -320,9 +320,6 @@ def _specific(confusion: FloatArray, i: int) -> FloatArray:
     with np.errstate(invalid="ignore"):
         share: FloatArray = 2 * confusion[..., i, i] / given
     return share
-
-
-_alpha = krippendorff_alpha
 
 
 def _measure(

@@ -46,6 +46,11 @@ def digest(folder: Path) -> str:
     return _sha256(folder / MANIFEST)
 
 
+def n_bytes(folder: Path) -> int:
+    """Return the size of a bundle."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def _sha256(path: Path) -> str:
     try:
         with path.open("rb") as file:

@@ -9,7 +9,7 @@ from typing import Literal
 from crosshead.evaluation import Comparison, Interval, McNemar, PairedDifferences, Scores
 from crosshead.plots import plot_differences, readable
 from crosshead.report import MAX_ERROR_BYTES, environment, inline_plot
-from crosshead.report_text import MEASURES, clip, signed
+from crosshead.report_text import MEASURES, clip, markdown_cell, signed
 
 SURE = 0.05
 """A difference is called clear below this p-value, corrected where there are several comparisons."""
@@ -100,15 +100,15 @@ class Compared:
 def corrections(compared: Compared) -> str:
     """Say how the p-values are to be read."""
     resampled = (
-        f"Intervals (95 %) and p-values come from {compared.n_resamples:,} resamples of whole articles, the same for both "
-        "runs of a pair; McNemar's exact test takes paragraphs as independent, which those of one article are not."
+        f"Intervals (95 %) and p-values come from {compared.n_resamples:,} resamples of whole articles, the same for "
+        "both runs of a pair; McNemar's exact test takes paragraphs as independent, which those of one article are not."
     )
     n = len(compared.against)
     if n == 1:
         return f"{resampled} Each measure is tested by itself: of twenty such tests one misleads by chance."
     return (
-        f"{resampled} {n} runs are compared with {compared.baseline}, so each measure's p-values are corrected by Holm's "
-        "method: raised as far as the number of runs demands. Intervals are not corrected."
+        f"{resampled} {n} runs are compared with {compared.baseline}, so each measure's p-values are corrected by "
+        "Holm's method: raised as far as the number of runs demands. Intervals are not corrected."
     )
 
 
@@ -150,16 +150,16 @@ def p_text(p: float | None) -> str:
     return "–" if p is None else "under 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-# -- Markdown ------------------------------------------------------------------------------------------------------------
+# -- Markdown ----------------------------------------------------------------------------------------------------------
 
 
 def to_markdown(compared: Compared) -> str:
     """Write the comparison as Markdown."""
-    parts = [f"# {' · '.join(map(_cell, compared.names))}", *sentences(compared)]
+    parts = [f"# {' · '.join(map(markdown_cell, compared.names))}", *sentences(compared)]
     parts += [f"> {note}" for note in compared.notes]
     parts += ["## Scores", _scores_table(compared)]
     for row in compared.against:
-        parts += [f"## {_cell(row.name)} against {_cell(compared.baseline)}", _differences_table(row)]
+        parts += [f"## {markdown_cell(row.name)} against {markdown_cell(compared.baseline)}", _differences_table(row)]
         parts += [_classes_table(compared, row)]
     parts += [corrections(compared), "## Paragraphs that changed sides", *_changed_markdown(compared)]
     parts += ["## Runs", _facts_table(compared)] if compared.facts else []
@@ -201,11 +201,12 @@ def _changed_markdown(compared: Compared) -> Iterator[str]:
             group = [changed for changed in row.changed if changed.kind == kind]
             if not group:
                 continue
-            yield f"### {_cell(row.name)}: {words} ({len(group)})"
+            yield f"### {markdown_cell(row.name)}: {words} ({len(group)})"
             for changed in group:
+                truth, before, after = map(markdown_cell, (changed.section_type, changed.before, changed.after))
                 yield (
-                    f"**{_cell(changed.section_type)}**: {_cell(changed.before)} ({changed.before_confidence:.2f}) → "
-                    f"{_cell(changed.after)} ({changed.after_confidence:.2f}), `{changed.paragraph_id}`"
+                    f"**{truth}**: {before} ({changed.before_confidence:.2f}) → {after} "
+                    f"({changed.after_confidence:.2f}), `{changed.paragraph_id}`"
                 )
                 if changed.text is not None:
                     yield "\n".join(f"> {line}" for line in clip(changed.text).splitlines())
@@ -225,14 +226,10 @@ def _measure(name: str) -> str:
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(markdown_cell(cell) for cell in line) + " |" for line in lines)
 
 
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-
-
-# -- HTML ----------------------------------------------------------------------------------------------------------------
+# -- HTML --------------------------------------------------------------------------------------------------------------
 
 
 def to_html(compared: Compared, created: str = "") -> str:

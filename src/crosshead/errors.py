@@ -8,7 +8,8 @@
     │   └── ArticleError                 one input that cannot be read as an article
     ├── EncoderError     (RuntimeError)  weights missing, changed, or a graph that is not faithful
     ├── BundleError      (RuntimeError)  a saved tagger that is damaged, foreign or not to be trusted
-    ├── TrackingError    (RuntimeError)  the MLflow store cannot be reached or does not hold what was asked for
+    ├── TrackingError    (RuntimeError)  MLflow's records do not hold, or do not allow, what was asked for
+    │   └── StoreError                   the MLflow store cannot be reached, opened or written
     └── MissingExtraError (ImportError)  an optional part of crosshead is not installed
 
 A message says what it is, what it got, what is allowed, and what to do.
@@ -52,9 +53,13 @@ class BundleError(CrossheadError, RuntimeError):
 
 
 class TrackingError(CrossheadError, RuntimeError):
-    """The MLflow store cannot be reached or does not hold what was asked for."""
+    """MLflow's records do not hold, or do not allow, what was asked for."""
 
     exit_code = 5
+
+
+class StoreError(TrackingError):
+    """The MLflow store cannot be reached, opened or written."""
 
 
 class MissingExtraError(CrossheadError, ImportError):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crosshead.errors import BundleError, MissingExtraError
 
 if TYPE_CHECKING:
-    from crosshead.tagger import Tagger
+    from crosshead.tagger import Encoder, Tagger
 
 
 @dataclass(frozen=True)
@@ -22,15 +23,29 @@ class Model:
     version: str
     digest: str
     """sha256 of the bundle's manifest."""
+    manifest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """What the bundle says of itself."""
 
 
-def load(model: str | None) -> Model:
-    """Load the tagger that ``model`` names, or the champion.
+@dataclass(frozen=True)
+class Found:
+    """A saved tagger that was found and not loaded."""
+
+    folder: Path
+    name: str
+    """In the registry; empty where the folder itself was named."""
+    version: str
+    digest: str
+    """Empty where the folder holds no bundle."""
+
+
+def find(model: str | None) -> Found:
+    """Find the bundle that ``model`` names, or the champion's; cheap, so that a server can look for a new one often.
 
     Raises
     ------
     BundleError
-        If there is none, or it is damaged.
+        If there is none.
     TrackingError
         If the registry does not hold what ``model`` names.
     """
@@ -42,9 +57,37 @@ def load(model: str | None) -> Model:
         folder, name, version = _fetch(model), "", ""
     else:
         folder, name, version = _folder(model), "", ""
-    digest = bundle.digest(folder) if (folder / bundle.MANIFEST).is_file() else ""
-    tagger = bundle.load(folder)
-    return Model(tagger, name or tagger.name, version or tagger.version, digest)
+    return Found(folder, name, version, bundle.digest(folder) if (folder / bundle.MANIFEST).is_file() else "")
+
+
+def load(model: str | None, *, n_threads: int | None = None, reuse: Encoder | None = None) -> Model:
+    """Load the tagger that ``model`` names, or the champion.
+
+    Parameters
+    ----------
+    n_threads
+        Of the encoder; by default one a core.
+    reuse
+        An encoder that is loaded already; it is used if the bundle holds the same.
+
+    Raises
+    ------
+    BundleError
+        If there is none, or it is damaged.
+    TrackingError
+        If the registry does not hold what ``model`` names.
+    """
+    from crosshead import bundle
+
+    found = find(model)
+    tagger = bundle.load(found.folder, n_threads=n_threads, reuse=reuse)
+    return Model(
+        tagger,
+        found.name or tagger.name,
+        found.version or tagger.version,
+        found.digest,
+        bundle.read_manifest(found.folder),
+    )
 
 
 def _champion() -> tuple[Path, str, str]:

@@ -11,6 +11,7 @@ import crosshead
 
 BUNDLE_PATH = "artifacts/bundle"
 """Where the bundle lies in the model."""
+CARD = "model_card.md"
 
 _REQUIRED = ("mlflow", "pandas", "numpy", "safetensors", "tokenizers", "onnxruntime", "openvino")
 _EXAMPLE = (

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from crosshead.errors import MissingExtraError, TrackingError
+from crosshead.errors import MissingExtraError, StoreError
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 DATABASE = "mlflow.db"
@@ -129,7 +129,7 @@ def prepare(store: StorePlace) -> None:
     if database is None:
         return
     if set(store.uri) & {"%", "?"}:
-        raise TrackingError(
+        raise StoreError(
             f"the MLflow store's path {store.uri.removeprefix('sqlite:///')!r} has a '%' or '?', which MLflow cannot "
             f"open; move the project to a folder without them or set {URI_VARIABLE}"
         )
@@ -149,12 +149,12 @@ def prepare(store: StorePlace) -> None:
             _create(new, store)
             new.replace(database)
     except Timeout as error:
-        raise TrackingError(
+        raise StoreError(
             f"another process has been making {database} for {LOCK_TIMEOUT_S:.0f} s; "
             "wait for it or end it, then try again"
         ) from error
     except OSError as error:
-        raise TrackingError(
+        raise StoreError(
             f"the MLflow store {database} cannot be made: {error}; make the folder writable or set {URI_VARIABLE}"
         ) from error
 
@@ -199,7 +199,7 @@ def leftover_file_stores(*folders: Path) -> list[str]:
 
 @contextmanager
 def explained(store: StorePlace, doing: str) -> Iterator[None]:
-    """Turn what MLflow, its database or the network raise into a `TrackingError` that says what to do."""
+    """Turn what MLflow, its database or the network raise into a `StoreError` that says what to do."""
     load_mlflow()
     import requests
     import sqlalchemy.exc
@@ -214,7 +214,7 @@ def explained(store: StorePlace, doing: str) -> Iterator[None]:
         requests.RequestException,
         OSError,
     ) as error:
-        raise TrackingError(explain(store, doing, error)) from error
+        raise StoreError(explain(store, doing, error)) from error
 
 
 def explain(store: StorePlace, doing: str, error: Exception) -> str:
@@ -292,9 +292,9 @@ def _looks_like_sqlite(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise TrackingError(f"the MLflow store {path} cannot be read: {error}; make it readable") from error
+        raise StoreError(f"the MLflow store {path} cannot be read: {error}; make it readable") from error
     if head and head != b"SQLite format 3\0":
-        raise TrackingError(f"the MLflow store {path} is no SQLite database; move the file away, a new one is made")
+        raise StoreError(f"the MLflow store {path} is no SQLite database; move the file away, a new one is made")
     return bool(head)
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from crosshead import bundle, champion
 from crosshead.champion import N_DIGITS, ChampionPointer, Move
 from crosshead.errors import BundleError, TrackingError
-from crosshead.mlflow_files import BUNDLE_PATH, write_model
+from crosshead.mlflow_files import BUNDLE_PATH, CARD, write_model
 from crosshead.mlflow_store import LOCK_TIMEOUT_S, explained, file_path
 from crosshead.tracking import Run, Tracking
 
@@ -56,8 +56,8 @@ class RegisteredVersion:
         return f"models:/{self.name}/{self.version}"
 
 
-def log_model(run: Run, folder: Path, *, tags: Mapping[str, str] | None = None) -> str:
-    """Log a bundle as a model of the run and return the model's id.
+def log_model(run: Run, folder: Path, *, tags: Mapping[str, str] | None = None, card: str = "") -> str:
+    """Log a bundle, with its model card if there is one, as a model of the run and return the model's id.
 
     Raises
     ------
@@ -78,6 +78,8 @@ def log_model(run: Run, folder: Path, *, tags: Mapping[str, str] | None = None) 
         with tempfile.TemporaryDirectory(prefix="crosshead-model-") as work:
             path = Path(work) / "model"
             write_model(path, folder, logged, run.run_id, tuple(manifest["section_types"]))
+            if card:
+                (path / CARD).write_text(card, encoding="utf-8")
             client.log_model_artifacts(logged.model_id, str(path))
         client.log_model_artifacts(logged.model_id, str(folder), BUNDLE_PATH)
         client.finalize_logged_model(logged.model_id, "READY")
@@ -126,6 +128,18 @@ def versions_of_run(tracking: Tracking, name: str, run_id: str) -> list[Register
         found = tracking.client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
     versions = [RegisteredVersion(v.name, int(v.version), v.run_id or "", dict(v.tags)) for v in found]
     return sorted(versions, key=lambda version: version.version)
+
+
+def version_of(tracking: Tracking, uri: str) -> RegisteredVersion | None:
+    """Return the version that ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS`` names; None for other URIs.
+
+    Raises
+    ------
+    TrackingError
+        If the URI has no known form, or the registry holds no such version.
+    """
+    parts = _parse(uri)
+    return _existing(tracking, uri, parts) if parts["name"] else None
 
 
 def run_of(tracking: Tracking, uri: str) -> str:

@@ -58,6 +58,20 @@ def _write(value: float, form: str) -> str:
     return percent(value, 1) if form == "percent" else signed(value) if form == "signed" else f"{value:.3f}"
 
 
+def markdown_cell(text: object) -> str:
+    r"""Write a text so that it stays in its cell of a table and no Markdown or HTML in it comes to life.
+
+    Examples
+    --------
+    >>> markdown_cell("a | <i>")
+    'a \| &lt;i>'
+    """
+    written = " ".join(str(text).split())
+    for mark in "\\|`*[]":
+        written = written.replace(mark, f"\\{mark}")
+    return written.replace("<", "&lt;")
+
+
 def clip(text: str) -> str:
     """Shorten a very long text at a word, and say so."""
     if len(text) <= MAX_TEXT_CHARACTERS:

@@ -16,7 +16,11 @@ from crosshead import champion, registry
 from crosshead.errors import DataError, TrackingError
 from crosshead.mlflow_store import explained, file_path
 from crosshead.predictions import FILE, Predictions, read
+from crosshead.recording import RUN_FILE
+from crosshead.registry import RegisteredVersion
+from crosshead.settings import Settings
 from crosshead.tracking import Tracking
+from crosshead.unsent import is_local
 
 LAST = "last"
 HOW = (
@@ -42,6 +46,8 @@ class FoundRun:
     run_id: str | None = None
     folder: Path | None = None
     """Where its files lie if not in MLflow."""
+    version: RegisteredVersion | None = None
+    """The version of a registered model that was named, or the last that the run made."""
 
 
 @dataclass(frozen=True)
@@ -65,29 +71,31 @@ class RunFinder:
             If a folder is named that holds no predictions.
         """
         if reference == LAST:
-            return FoundRun(LAST, run_id=self._last_run_id(), folder=self.reports_dir)
+            return FoundRun(LAST, run_id=self.last_run_id(), folder=self.reports_dir)
         if reference == registry.CHAMPION:
             return self._of_champion()
         if _VERSION.fullmatch(reference):
-            return self._of_uri(f"models:/{self.registered_model}/{reference}", f"version {reference}")
+            reference = f"models:/{self.registered_model}/{reference}"
         if reference.startswith(("models:/", "runs:/")):
-            return self._of_uri(reference, reference.removeprefix("models:/"))
+            return self._of_uri(reference)
         folder = Path(reference).expanduser()
         if folder.is_dir() or folder.name == FILE:
             return _of_folder(folder.parent if folder.name == FILE else folder, reference)
         return self._search(reference)
 
-    def _last_run_id(self) -> str | None:
+    def last_run_id(self) -> str | None:
+        """Return the run of the tagger that was trained here last; None if it was not recorded."""
         try:
-            content = json.loads((self.model_dir / "run.json").read_text(encoding="utf-8"))
-            return str(content["run_id"]) if content["run_id"] else None
-        except (OSError, ValueError, KeyError, TypeError):
+            content = json.loads((self.model_dir / RUN_FILE).read_text(encoding="utf-8"))
+            run_id = content["run_id"]
+            return None if run_id is None or is_local(run_id) else str(run_id)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def _of_champion(self) -> FoundRun:
         standing = registry.find_version(self.tracking, self.registered_model, registry.CHAMPION)
         if standing is not None:
-            return self._of_id(standing.run_id, f"champion (version {standing.version})")
+            return self._of_id(standing.run_id, f"champion (version {standing.version})", standing)
         known = champion.find(self.root)
         where = f"{known.bundle.name} on this disk was never registered" if known else "none was trained"
         raise TrackingError(
@@ -95,17 +103,26 @@ class RunFinder:
             "name a run, or promote one: crosshead promote RUN"
         )
 
-    def _of_uri(self, uri: str, shown: str) -> FoundRun:
-        return self._of_id(registry.run_of(self.tracking, uri), shown)
+    def _of_uri(self, uri: str) -> FoundRun:
+        version = registry.version_of(self.tracking, uri)
+        run_id = version.run_id if version else registry.run_of(self.tracking, uri)
+        shown = f"version {version.version}" if version else run_id[:N_ID]
+        if version and version.name != self.registered_model:
+            shown = f"{version.name} {shown}"
+        return self._of_id(run_id, shown, version)
 
-    def _of_id(self, run_id: str, shown: str) -> FoundRun:
+    def _of_id(self, run_id: str, shown: str, version: RegisteredVersion | None = None) -> FoundRun:
         with explained(self.tracking.place, f"looking up run {run_id}"):
             run = self.tracking.find_run(run_id)
         if run is None:
             raise TrackingError(
                 f"the run {run_id} behind {shown} is gone from {self.tracking.place.shown}; name another one"
             )
-        return FoundRun(shown, run.info.run_name or "", run_id)
+        return FoundRun(shown, run.info.run_name or "", run_id, version=version or self.last_version(run_id))
+
+    def last_version(self, run_id: str) -> RegisteredVersion | None:
+        """Return the version that a run gave to the registered model last."""
+        return next(reversed(registry.versions_of_run(self.tracking, self.registered_model, run_id)), None)
 
     def _search(self, reference: str) -> FoundRun:
         found = self._with_prefix(reference) or self._with_name(reference)
@@ -119,8 +136,8 @@ class RunFinder:
             raise TrackingError(
                 f"{len(found)} runs are called {reference!r}: {told}{more}; name one by the first characters of its id"
             )
-        (run,) = found
-        return FoundRun(run.info.run_id[:N_ID], run.info.run_name or "", run.info.run_id)
+        run_id = found[0].info.run_id
+        return self._of_id(run_id, run_id[:N_ID])
 
     def _with_prefix(self, reference: str) -> list[Any]:
         if not _PREFIX.fullmatch(reference):
@@ -173,6 +190,14 @@ class RunFinder:
                     raise TrackingError(_lacks(run, name))
                 path = local / name if local else Path(client.download_artifacts(run_id, name, work))
             yield path
+
+
+def finder_of(settings: Settings) -> RunFinder:
+    """Make what finds the runs of a project."""
+    tracking = Tracking.at(settings.root, settings.tracking.experiment, settings.tracking.uri)
+    return RunFinder(
+        tracking, settings.root, settings.tracking.registered_model, settings.reports_dir, settings.model_dir
+    )
 
 
 def _of_folder(folder: Path, reference: str) -> FoundRun:

@@ -5,33 +5,29 @@ The only module that imports hydra and omegaconf.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import importlib
 import inspect
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 
 from crosshead.errors import ConfigError
+from crosshead.estimators import build, nearest
+from crosshead.search_space import SearchSettings
 from crosshead.taxonomy import Taxonomy
 from crosshead.views import ViewSpec
 
 CONFIG_NAME = "config"
-_ALLOWED_TARGETS = ("crosshead.", "sklearn.")
-RENAMED = {
+_OF_LOGISTIC_REGRESSION = {
     "penalty": "l1_ratio (0 is L2, 1 is L1) together with C",
     "multi_class": "nothing: scikit-learn is multinomial by itself",
     "n_jobs": "nothing: crosshead sets the number of threads",
-    "probability": "nothing: crosshead calibrates by itself",
 }
-"""Arguments that scikit-learn 1.9 dropped or deprecated, and what to write instead."""
-
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -44,6 +40,8 @@ class CorpusSettings(_Settings):
     annotations: Path | None
     contrast_sets: Path | None
     labels: Literal["annotations", "headings", "both"]
+    licence: str | None = None
+    """Of the articles' texts; the model card states it."""
     test_share: float = Field(gt=0, lt=1)
     duplicate_threshold: float = Field(gt=0, le=1)
 
@@ -111,6 +109,8 @@ class Settings(_Settings):
     calibration: CalibrationSettings
     decoder: DecoderSettings
     tracking: TrackingSettings
+    search: SearchSettings | None = None
+    """What `crosshead search` varies; nothing else looks at it."""
     resolved: dict[str, Any] = Field(repr=False)
     """The composed configuration as plain values, for the record."""
 
@@ -151,39 +151,87 @@ def compose(overrides: Sequence[str] = (), root: Path | None = None) -> dict[str
     ConfigError
         If a key, a group or a value is not known; the message names the nearest spelling.
     """
+    return _compose(overrides, find_root(root))[0]
+
+
+def choices(overrides: Sequence[str] = (), root: Path | None = None) -> dict[str, str]:
+    """Say which file of each group in conf/ is composed.
+
+    Raises
+    ------
+    ConfigError
+        As `compose`.
+    """
+    return _compose(overrides, find_root(root))[1]
+
+
+def _compose(overrides: Sequence[str], root: Path) -> tuple[dict[str, Any], dict[str, str]]:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
-    from omegaconf import OmegaConf
+    from omegaconf import open_dict
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    root = find_root(root)
     try:
         with initialize_config_dir(config_dir=str(root / "conf"), version_base="1.3"):
-            cfg = hydra_compose(CONFIG_NAME, overrides=list(overrides))
-        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+            cfg = hydra_compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=True)
+        chosen = {name: file for name, file in cfg.hydra.runtime.choices.items() if file and "/" not in name}
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return _to_plain(cfg), chosen
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(_explain(error, overrides, root)) from error
+
+
+def _to_plain(cfg: Any) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
 
+def from_hydra(cfg: Any, root: Path) -> Settings:
+    """Check and build the settings of what Hydra hands to a job.
+
+    Raises
+    ------
+    ConfigError
+        As `load_settings`.
+    """
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        plain = _to_plain(cfg)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"the configuration cannot be composed: {' '.join(str(error).split())}") from error
+    return from_plain(plain, root)
+
+
 def _explain(error: Exception, overrides: Sequence[str], root: Path) -> str:
     """Say which override is wrong and what is allowed, without Hydra's stack of reasons."""
-    known: set[str] | None = None
+    groups: list[str] = []
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals and not key.startswith("~"):
             return f"override {override!r} has no '='; write key=value, such as seed=3"
-        key = key.lstrip("+~").partition("@")[0]
-        group = root / "conf" / key
-        if group.is_dir() and not (group / f"{value}.yaml").is_file():
+        group = root / "conf" / key.lstrip("+~").partition("@")[0]
+        if not group.is_dir() or value == "null":
+            continue
+        if not (group / f"{value}.yaml").is_file():
             allowed = sorted(path.stem for path in group.glob("*.yaml"))
-            return f"{key} is {value!r}; allowed are {', '.join(allowed)}{_nearest(value, allowed)}"
-        known = set(_dotted(compose((), root))) if known is None else known
-        if not group.is_dir() and key not in known and not override.startswith("+"):
-            return f"{key!r} is no configuration key{_nearest(key, known)}; see them all: crosshead config show"
+            several = "; to run several one after the other, add -m" if "," in value else ""
+            return f"{group.name} is {value!r}; allowed are {', '.join(allowed)}{nearest(value, allowed)}{several}"
+        groups.append(override)
+    known: set[str] | None = None
+    for override in overrides:
+        key = override.partition("=")[0].lstrip("~").partition("@")[0]
+        if override in groups or override.startswith(("+", "hydra")):
+            continue
+        known = set(_dotted(compose(groups if len(groups) < len(overrides) else (), root))) if known is None else known
+        if key not in known:
+            return f"{key!r} is no configuration key{nearest(key, known)}; see them all: crosshead config show"
     return f"the configuration cannot be composed: {' '.join(str(error).split())}"
 
 
@@ -192,11 +240,6 @@ def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
         yield f"{prefix}{name}"
         if isinstance(value, Mapping):
             yield from _dotted(value, f"{prefix}{name}.")
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def load_settings(overrides: Sequence[str] = (), root: Path | None = None) -> Settings:
@@ -208,9 +251,24 @@ def load_settings(overrides: Sequence[str] = (), root: Path | None = None) -> Se
         Naming the dotted key, what it got, and the nearest spelling or what is allowed.
     """
     root = find_root(root)
-    plain = compose(overrides, root)
+    settings = from_plain(compose(overrides, root), root)
+    if settings.search is not None:
+        from crosshead.variations import check_space
+
+        check_space(settings.search, overrides, root)
+    return settings
+
+
+def from_plain(plain: Mapping[str, Any], root: Path) -> Settings:
+    """Check and build the settings of a composed configuration.
+
+    Raises
+    ------
+    ConfigError
+        As `load_settings`.
+    """
     built = dict(plain)
-    built["root"], built["resolved"] = root, plain
+    built["root"], built["resolved"] = root, dict(plain)
     for name in ("cache_dir", "prepared_dir", "model_dir", "reports_dir"):
         built[name] = root / str(plain.get(name, ""))
     built["taxonomy"] = Taxonomy.from_mapping(plain.get("taxonomy", {}))
@@ -233,60 +291,31 @@ def _say(error: ValidationError) -> str:
     for mistake in error.errors():
         key = ".".join(str(part) for part in mistake["loc"])
         if mistake["type"] == "extra_forbidden":
-            lines.append(f"{key!r} is no configuration key{_nearest(key, _known_keys(mistake['loc']))}")
+            lines.append(f"{key!r} is no configuration key{nearest(key, _known_keys(mistake['loc']))}")
         elif mistake["type"] == "missing":
             lines.append(f"{key!r} is missing; give it a value")
         else:
-            lines.append(f"{key} is {mistake['input']!r}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}")
+            told = mistake["msg"].removeprefix("Value error, ")
+            given = f" is {mistake['input']!r}" if not isinstance(mistake["input"], Mapping) else ""
+            lines.append(f"{key}{given}: {told[0].lower()}{told[1:]}")
     return "\n".join(lines)
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    model: Any = Settings
+    """Return the keys that are allowed beside a mistaken one."""
+    models: list[type[BaseModel]] = [Settings]
     for part in location[:-1]:
-        annotation = (
-            model.model_fields[part].annotation if str(part) in getattr(model, "model_fields", {}) else ViewSettings
-        )
-        model = annotation if inspect.isclass(annotation) and issubclass(annotation, BaseModel) else ViewSettings
+        fields = [model.model_fields[str(part)] for model in models if str(part) in model.model_fields]
+        # A part that is no field is a name of the user's own, of a view or a dimension of a search.
+        models = [found for field in fields for found in _models_in(field.annotation)] or models
     prefix = "".join(f"{part}." for part in location[:-1])
-    return [f"{prefix}{name}" for name in model.model_fields]
+    return [f"{prefix}{name}" for model in models for name in model.model_fields]
 
 
-def build(config: Any, key: str) -> BaseEstimator:
-    """Build the estimator that ``config`` names by ``_target_``, restricted to crosshead and scikit-learn.
-
-    Raises
-    ------
-    ConfigError
-        If the target is not allowed or not there, or an argument is not known to it.
-    """
-    if not isinstance(config, Mapping) or "_target_" not in config:
-        raise ConfigError(
-            f"{key} is {config!r}; give a mapping with _target_, such as sklearn.linear_model.LogisticRegression"
-        )
-    target = str(config["_target_"])
-    if not target.startswith(_ALLOWED_TARGETS):
-        raise ConfigError(f"{key}._target_ is {target!r}; allowed are names in {' and '.join(_ALLOWED_TARGETS)}")
-    module, _, name = target.rpartition(".")
-    try:
-        constructor = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{key}._target_ is {target!r}, which is not there ({error}); correct the name") from error
-    if not (inspect.isclass(constructor) and issubclass(constructor, ClassifierMixin)):
-        raise ConfigError(f"{key}._target_ is {target!r}, which is no classifier; give a scikit-learn classifier class")
-    arguments = {str(k): v for k, v in config.items() if k != "_target_"}
-    _check_arguments(constructor, arguments, key)
-    estimator: BaseEstimator = constructor(**arguments)
-    return estimator
-
-
-def _check_arguments(constructor: Any, arguments: Mapping[str, Any], key: str) -> None:
-    known = list(inspect.signature(constructor).parameters)
-    for name in arguments:
-        if name in RENAMED:
-            raise ConfigError(f"{key}.{name} is an old scikit-learn name; write {RENAMED[name]}")
-        if name not in known:
-            raise ConfigError(f"{key}.{name} is no argument of {constructor.__name__}{_nearest(name, known)}")
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _models_in(part)]
 
 
 def to_yaml(resolved: Mapping[str, Any]) -> str:
@@ -316,7 +345,4 @@ def check_all(root: Path | None = None) -> dict[str, str | None]:
 
 def _every_choice(root: Path) -> list[list[str]]:
     files = sorted(path for path in (root / "conf").rglob("*.yaml") if path.parent != root / "conf")
-    return [
-        [f"{'+' if path.parent.name == 'experiment' else ''}{path.parent.relative_to(root / 'conf')}={path.stem}"]
-        for path in files
-    ]
+    return [[f"{path.parent.relative_to(root / 'conf')}={path.stem}"] for path in files]

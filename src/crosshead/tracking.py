@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import crosshead
-from crosshead.errors import CrossheadError, TrackingError
+from crosshead import unsent
+from crosshead.errors import CrossheadError, StoreError, TrackingError
 from crosshead.log_items import (
     DatasetInput,
     FileArtifact,
@@ -29,8 +30,6 @@ from crosshead.log_items import (
     Tag,
     TextArtifact,
     param_text,
-    read_items,
-    write_items,
 )
 from crosshead.mlflow_store import LOCK_TIMEOUT_S, StorePlace, explained, load_mlflow, place, prepare, relocate
 
@@ -44,6 +43,8 @@ MAX_DIGEST = 36
 """Characters of a dataset's digest that MLflow keeps."""
 ENDED_BY = "crosshead.ended_by"
 """Tag that says why a run is FAILED or KILLED."""
+RUN_NAME = "mlflow.runName"
+"""Tag that MLflow shows as a run's name."""
 
 
 class Run:
@@ -60,19 +61,18 @@ class Run:
         Raises
         ------
         TrackingError
-            If a parameter would change, or MLflow does not take the items; they are then kept in
-            ``mlflow/unsent/<run_id>.json``, and `Tracking.send_unsent` sends them later.
+            If a parameter would change.
+        StoreError
+            If MLflow does not take the items; they are then kept on disk, and `Tracking.send_unsent` sends them later.
         """
         items = list(items)
         params = self._new_params(items)
         try:
             with explained(self.tracking.place, f"recording run {self.run_id}"):
                 self._send(items, params)
-        except TrackingError as error:
-            kept = self.tracking.unsent_path(self.run_id)
-            earlier = read_items(kept) if kept.exists() else []
-            write_items([*earlier, *items], kept)
-            raise TrackingError(f"{error}; the results are kept in {kept}") from error
+        except StoreError as error:
+            kept = unsent.keep(self.tracking.unsent_dir, self.run_id, items)
+            raise StoreError(f"{error}; the results are kept in {kept}, send them later: crosshead log") from error
         self._params.update(params)
 
     def _new_params(self, items: Sequence[LogItem]) -> dict[str, str]:
@@ -230,19 +230,26 @@ class Tracking:
                 lock.release()
         return closed
 
-    def unsent_path(self, run_id: str) -> Path:
+    @property
+    def unsent_dir(self) -> Path:
         """Where results wait that the store did not take."""
-        return self.place.folder / "unsent" / f"{run_id}.json"
+        return self.place.folder / unsent.FOLDER
+
+    def send_kept(self, kept_id: str) -> str:
+        """Send what waits under an id and return the run's id, a new one if no store knew the run.
+
+        Raises
+        ------
+        StoreError
+            If the store refuses again; everything stays where it is.
+        """
+        with unsent.taken(self.unsent_dir, kept_id) as items:
+            name = next((item.value for item in items if isinstance(item, Tag) and item.key == RUN_NAME), kept_id)
+            return self.log_run(items, name=name, run_id=None if unsent.is_local(kept_id) else kept_id)
 
     def send_unsent(self) -> list[str]:
         """Send results that the store did not take when they were made; return the ids of their runs."""
-        sent = []
-        for path in sorted((self.place.folder / "unsent").glob("*.json")):
-            items = read_items(path)
-            path.unlink()  # `Run.log` writes it again if the store refuses again
-            self.log_run(items, name=path.stem, run_id=path.stem)
-            sent.append(path.stem)
-        return sent
+        return [self.send_kept(kept_id) for kept_id in unsent.ids(self.unsent_dir)]
 
     def _find_experiment(self) -> Any:
         return self.client.get_experiment_by_name(self.experiment)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -13,6 +15,7 @@ from sklearn.base import ClassifierMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import LinearSVC
 
 from crosshead.errors import ConfigError
 from crosshead.heads import ConstantHead, Floats, Head, LinearHead, NeighboursHead
@@ -22,6 +25,8 @@ from crosshead.tfidf import Tfidf, terms
 Kind = Literal["paragraph", "sentence", "tfidf"]
 _IMPOSSIBLE = -30.0
 """Logit of a section type that the classifier never saw."""
+_LIBLINEAR = threading.Lock()
+"""liblinear has one random generator a process: of two fits at once, each would draw numbers meant for the other."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def answer(laid_out: Design, classifier: ClassifierMixin, n_section_types: int) 
 
     They equal what the view that `fit` makes of the same paragraphs says of them.
     """
-    estimator = clone(classifier).fit(laid_out.X, laid_out.targets)
+    estimator = _fitted(classifier, laid_out.X, laid_out.targets)
     head = _head_of(laid_out.spec, estimator, n_section_types)
     if laid_out.spec.kind == "tfidf" and isinstance(head, LinearHead):
         return head, head.from_scores(laid_out.asked @ head.coef.T.astype(np.float64))
@@ -123,18 +128,25 @@ def fit(feats: Features, y: NDArray[np.int64], paragraphs: NDArray[np.int64], n_
     rows = feats.rows_of(paragraphs)
     targets = y[feats.owner[rows]]
     spec = feats.spec
-    estimator = clone(spec.classifier)
     if spec.kind != "tfidf":
-        estimator.fit(feats.X[rows], targets)
+        estimator = _fitted(spec.classifier, feats.X[rows], targets)
         kind = ParagraphView if spec.kind == "paragraph" else SentenceView
         return FittedView(kind(spec.name, spec.weight, _head_of(spec, estimator, n_section_types)), estimator)
     columns, transformer = _fit_tfidf(feats.X[rows], spec.min_df)
-    estimator.fit(transformer.transform(feats.X[rows][:, columns]), targets)
+    estimator = _fitted(spec.classifier, transformer.transform(feats.X[rows][:, columns]), targets)
     head = _head_of(spec, estimator, n_section_types)
     assert isinstance(head, LinearHead | ConstantHead)
     vocabulary = {feats.terms[column]: i for i, column in enumerate(columns)}
     tfidf = Tfidf(vocabulary, transformer.idf_.astype(np.float32), spec.n_max)
     return FittedView(TfidfView(spec.name, spec.weight, head, tfidf), estimator)
+
+
+def _fitted(classifier: ClassifierMixin, X: Any, targets: NDArray[np.int64]) -> ClassifierMixin:
+    """Fit a copy of a classifier, to the same bits whatever else is being fitted."""
+    estimator = clone(classifier)
+    uses_liblinear = isinstance(estimator, LinearSVC) or getattr(estimator, "solver", None) == "liblinear"
+    with _LIBLINEAR if uses_liblinear else nullcontext():
+        return estimator.fit(X, targets)
 
 
 def _head_of(spec: ViewSpec, estimator: ClassifierMixin, n_section_types: int) -> Head:

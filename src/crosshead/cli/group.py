@@ -24,7 +24,19 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "prepare": ("crosshead.cli.pipeline:prepare", "Turn articles into a table of labelled paragraphs."),
         "train": ("crosshead.cli.pipeline:train", "Train a tagger on the prepared paragraphs."),
         "evaluate": ("crosshead.cli.pipeline:evaluate", "Score the trained tagger and write the report."),
-        "show": ("crosshead.cli.pipeline:show", "Show the scores of the last evaluation."),
+    },
+    "Compare and choose": {
+        "compare": ("crosshead.cli.compare:compare", "Compare runs on the same held-out articles."),
+        "promote": ("crosshead.cli.promote:promote", "Make a run the champion, if it is good enough."),
+        "rollback": ("crosshead.cli.promote:rollback", "Make an earlier champion the champion again."),
+        "show": ("crosshead.cli.show:show", "Show the last scores, or where a model comes from."),
+        "log": ("crosshead.cli.log:log", "Send results that the MLflow server did not take."),
+    },
+    "Label": {
+        "label": ("crosshead.cli.label:label", "Label paragraphs on a page, one key press each."),
+        "agreement": ("crosshead.cli.agreement:agreement", "Measure how annotators agree; list what they dispute."),
+        "adjudicate": ("crosshead.cli.adjudicate:adjudicate", "Settle the paragraphs whose annotators are divided."),
+        "data": ("crosshead.cli.data:data", "Bring labels together; show what changed in a corpus."),
     },
     "Look after": {
         "doctor": ("crosshead.cli.doctor:doctor", "Show what is installed, chosen and left over."),

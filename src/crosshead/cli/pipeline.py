@@ -1,4 +1,4 @@
-"""`crosshead run`, `prepare`, `train`, `evaluate` and `show`: the stages one after the other, and what came out."""
+"""`crosshead run`, `prepare`, `train` and `evaluate`: the stages one after the other, and what came out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 from crosshead.cli.exits import Exit
 from crosshead.cli.group import command
 from crosshead.cli.words import counted, printable
-from crosshead.errors import MissingExtraError
+from crosshead.errors import MissingExtraError, StoreError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,26 +80,6 @@ def evaluate(overrides: tuple[str, ...]) -> int:
     return _run(("evaluate",), overrides)
 
 
-@command()
-@click.argument("folder", metavar="[FOLDER]", type=click.Path(path_type=Path), required=False)
-def show(folder: Path | None) -> int:
-    """Show the scores of the last evaluation.
-
-    FOLDER holds them; reports/ of this project by default.
-    """
-    from crosshead.cli.output import console
-    from crosshead.cli.scores import REPORT, read_metrics, show_scores
-    from crosshead.loading import project_root
-
-    folder = folder or (project_root() or Path.cwd()) / "reports"
-    metrics = read_metrics(folder)
-    out = console()
-    show_scores(out, metrics)
-    out.print()
-    _say_next(out, folder / REPORT, *_champion_or_latest())
-    return Exit.OK
-
-
 def _run(stages: Sequence[str], overrides: Sequence[str], *, online: bool = False) -> int:
     if online:
         os.environ["HF_HUB_OFFLINE"] = "0"
@@ -108,25 +88,36 @@ def _run(stages: Sequence[str], overrides: Sequence[str], *, online: bool = Fals
     out = console()
     settings = load_settings(overrides)
     seconds: dict[str, float] = {}
+    unsent = ""
     for name in stages:
         started = time.perf_counter()
-        stage = _import_training(f"crosshead.stages.{name}")
+        stage = import_training(f"crosshead.stages.{name}")
         with reporter() as report:
             result = stage.run(settings, report)
         seconds[name] = time.perf_counter() - started
         _SHOW[name](out, settings, result, seconds[name])
+        unsent = getattr(result, "unsent", "") or unsent
     if len(stages) > 1:
         each = " · ".join(f"{name} {s:.1f} s" for name, s in seconds.items())
         out.print(f"{each} · in all {sum(seconds.values()):.1f} s", style="dim")
+    if unsent:
+        raise StoreError(unsent)
     return Exit.OK
 
 
 def settings_module() -> Any:
     """Import the configuration's module."""
-    return _import_training("crosshead.settings")
+    return import_training("crosshead.settings")
 
 
-def _import_training(module: str) -> Any:
+def import_training(module: str) -> Any:
+    """Import a module that training needs; what is not installed is named.
+
+    Raises
+    ------
+    MissingExtraError
+        If a library of training is missing.
+    """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -172,7 +163,7 @@ def _show_trained(out: Console, settings: Settings, result: Trained, seconds: fl
 
 
 def _show_evaluated(out: Console, settings: Settings, result: Evaluated, seconds: float) -> None:
-    from crosshead.cli.scores import read_metrics, show_scores
+    from crosshead.cli.scores import read_metrics, show_end, show_scores
 
     _headline(out, "evaluated", "on articles that training never saw", seconds)
     out.print()
@@ -182,11 +173,7 @@ def _show_evaluated(out: Console, settings: Settings, result: Evaluated, seconds
         _note(out, f"{finding.message} ({finding.code})")
     if result.n_truncated:
         _note(out, f"{counted(result.n_truncated, 'paragraph')} longer than the encoder reads; the end was cut off")
-    if result.registered:
-        standing = "the champion" if result.is_champion else "in the registry; the champion is another"
-        out.print(f"model:   {result.registered}, {standing}")
-    latest = () if result.is_champion else ("--model", _short(settings, settings.model_dir / "bundle"))
-    _say_next(out, result.report, *latest)
+    show_end(out, settings.root, settings.reports_dir, settings.model_dir, registered=result.registered)
 
 
 _SHOW: dict[str, Callable[[Any, Any, Any, float], None]] = {
@@ -194,21 +181,6 @@ _SHOW: dict[str, Callable[[Any, Any, Any, float], None]] = {
     "train": _show_trained,
     "evaluate": _show_evaluated,
 }
-
-
-def _say_next(out: Console, report: Path, *options: str) -> None:
-    with_options = "".join(f" {word}" for word in options)
-    out.print(f"report:  {report}", soft_wrap=True)
-    out.print(f"next:    crosshead tag{with_options} FILE…", soft_wrap=True)
-
-
-def _champion_or_latest() -> tuple[str, ...]:
-    """Return the options with which `crosshead tag` finds a tagger: none where there is a champion."""
-    from crosshead import champion
-    from crosshead.loading import project_root
-
-    root = project_root()
-    return () if root and champion.find(root) else ("--model", "models/latest/bundle")
 
 
 def _headline(out: Console, what: str, told: str, seconds: float) -> None:

@@ -14,7 +14,7 @@ from rich.text import Text
 from crosshead.cli.words import counted
 from crosshead.errors import DataError
 
-METRICS, REPORT, MODEL = "metrics.json", "report.html", "model"
+METRICS, REPORT, RECORD, MODEL = "metrics.json", "report.html", "run.json", "model"
 MEASURES = {
     "macro_f1": "macro-F1",
     "accuracy": "accuracy",
@@ -65,6 +65,51 @@ def show_scores(console: Console, metrics: Mapping[str, Any]) -> None:
     console.print(table)
     console.print()
     console.print(_classes(own))
+
+
+def show_end(console: Console, root: Path, reports: Path, model_dir: Path, *, registered: str | None = None) -> None:
+    """Print where the report lies, how the evaluated tagger stands, and what to type next; MLflow is not asked.
+
+    ``registered`` is the tagger's name and version in the registry, where the caller knows it.
+    """
+    from crosshead import champion
+
+    standing = champion.find(root)
+    trained = _read_record(model_dir)
+    folder = _short(root, model_dir / "bundle")
+    is_champion = standing is not None and trained.get("bundle_digest") == standing.digest
+    name = f"{standing.name} {standing.version}" if standing and standing.version is not None else None
+    commands = ["crosshead tag FILE…" if is_champion else f"crosshead tag --model {folder} FILE…"]
+    if standing is None:
+        told = f"{registered or folder}; there is no champion yet"
+    elif is_champion:
+        told = f"{name or folder}, the champion"
+    else:
+        told = f"{registered or folder}; the champion is {name or 'another'}"
+        commands += ["crosshead compare champion last", "crosshead promote last"] if trained.get("run_id") else []
+    console.print(f"report:  {reports / REPORT}", soft_wrap=True)
+    console.print(f"model:   {told}", soft_wrap=True)
+    if _is_newer(model_dir / RECORD, reports / METRICS):
+        console.print("note:    a tagger was trained after this evaluation: crosshead evaluate", style="yellow")
+    for i, line in enumerate(commands):
+        console.print(f"{'' if i else 'next:':9}{line}", soft_wrap=True)
+
+
+def _read_record(model_dir: Path) -> dict[str, Any]:
+    """Read what training noted beside its bundle; empty where there is nothing to read."""
+    try:
+        record = json.loads((model_dir / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _is_newer(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and one.stat().st_mtime_ns > other.stat().st_mtime_ns
+
+
+def _short(root: Path, path: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
 def _classes(own: Mapping[str, Any]) -> Table:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crosshead.cache import CachedEncoder
 from crosshead.encoders.export import graph_for
-from crosshead.encoders.graph import About, GraphEncoder
+from crosshead.encoders.graph import GraphEncoder
 
 
 def open_encoder(
@@ -32,13 +32,16 @@ def open_encoder(
     """
     graph_dir = graph_for(source, cache_dir / "graphs", name=name, sha256=sha256, prompt=prompt, max_tokens=max_tokens)
     graph = GraphEncoder(graph_dir, engine=engine, compiled_dir=cache_dir / "compiled")
-    about = About.read(graph_dir)
-    encoder = CachedEncoder(
+    return with_cache(graph, cache_dir, report), graph_dir
+
+
+def with_cache(graph: GraphEncoder, cache_dir: Path, report: Callable[[int, int], None] | None = None) -> CachedEncoder:
+    """Put the cache in front of an encoder that is at hand, such as a saved tagger's."""
+    return CachedEncoder(
         lambda: graph,
         cache_dir / "vectors" / f"{graph.choice.engine}-{graph.choice.precision}",
-        fingerprint=about.fingerprint,
-        n_dimensions=about.n_dimensions,
-        max_tokens=about.max_tokens,
+        fingerprint=graph.fingerprint,
+        n_dimensions=graph.n_dimensions,
+        max_tokens=graph.max_tokens,
         report=report,
     )
-    return encoder, graph_dir

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import resources
 from typing import Annotated, Any, Literal
 
@@ -141,7 +140,7 @@ class _Guard:
 
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         refusal = _why_not(scope["method"], headers)
-        handle: ASGIApp | Callable[..., Any] = JSONResponse(refusal[1], status_code=refusal[0]) if refusal else self._app
+        handle: ASGIApp = JSONResponse(refusal[1], status_code=refusal[0]) if refusal else self._app
         await handle(scope, receive, guarded)
 
 

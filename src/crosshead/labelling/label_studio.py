@@ -49,7 +49,7 @@ def _load(path: Path) -> list[Any]:
         raise DataError(f"Label Studio export {path} cannot be read: {error.strerror}; check the path") from error
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"Label Studio export {path} is no JSON ({error}); export as JSON or JSON-MIN, and unpack it if it is packed"
+            f"Label Studio export {path} is no JSON ({error}); export as JSON or JSON-MIN, and unpack what is packed"
         ) from error
     if not isinstance(tasks, list):
         raise DataError(f"Label Studio export {path} holds {type(tasks).__name__}; it must be a list of tasks")
@@ -118,7 +118,8 @@ def _flat_choices(task: Mapping[str, Any]) -> list[Any]:
 
 
 def _is_choice(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and any("choices" in v for v in value if isinstance(v, dict)))
+    parts = value if isinstance(value, list) else []
+    return isinstance(value, str) or any(isinstance(part, dict) and "choices" in part for part in parts)
 
 
 def _check_controls(names: Sequence[str], where: str) -> None:

@@ -37,12 +37,17 @@ class Suggestion:
     confidence: float
     scores: Mapping[str, float] = field(default_factory=dict)
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {"section_type": self.section_type, "confidence": self.confidence, "scores": dict(self.scores)}
+
 
 @dataclass(frozen=True, slots=True)
 class QueueItem:
     """A paragraph to read.
 
-    ``votes`` are labels that annotators gave it already, by annotator; only adjudication shows them.
+    ``votes`` are labels that annotators gave it already, ``notes`` what they remarked, both by annotator; only
+    adjudication shows them.
     """
 
     article_id: str
@@ -57,6 +62,7 @@ class QueueItem:
     strategy: str = ""
     score: float | None = None
     votes: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def place(self) -> tuple[str, int, str]:
@@ -65,7 +71,6 @@ class QueueItem:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the object of a queue's line."""
-        suggestion = self.suggestion
         told: dict[str, Any] = {
             "article_id": self.article_id,
             "paragraph": self.paragraph,
@@ -74,16 +79,12 @@ class QueueItem:
             "headings": list(self.headings),
             "before": PARAGRAPH_GAP.join(self.before) or None,
             "after": PARAGRAPH_GAP.join(self.after) or None,
-            "suggestion": suggestion
-            and {
-                "section_type": suggestion.section_type,
-                "confidence": suggestion.confidence,
-                "scores": dict(suggestion.scores),
-            },
+            "suggestion": self.suggestion.as_dict() if self.suggestion else None,
             "strategy": self.strategy,
             "score": self.score,
         }
-        return told | ({"title": self.title} if self.title else {}) | ({"votes": dict(self.votes)} if self.votes else {})
+        further = {"title": self.title, "votes": dict(self.votes), "notes": dict(self.notes)}
+        return told | {name: value for name, value in further.items() if value}
 
 
 def read_queue(paths: Sequence[Path]) -> list[QueueItem]:
@@ -182,7 +183,8 @@ def parse_item(line: str, where: str) -> QueueItem:
         suggestion=_suggestion(_optional(row, "suggestion", dict, where), where),
         strategy=_optional(row, "strategy", str, where) or "",
         score=_optional(row, "score", float, where),
-        votes=_votes(_optional(row, "votes", dict, where), where),
+        votes=_words(row, "votes", where),
+        notes=_words(row, "notes", where),
     )
 
 
@@ -210,15 +212,17 @@ def _suggestion(row: Mapping[str, Any] | None, where: str) -> Suggestion | None:
     numbers = [confidence, *(scores.values() if isinstance(scores, dict) else [None])]
     if not isinstance(name, str) or not all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
         raise DataError(
-            f"{where} has the suggestion {row!r:.80}; it must hold section_type (a name), confidence and scores (numbers)"
+            f"{where} has the suggestion {row!r:.80}; it must hold section_type (a name), confidence and scores "
+            "(numbers)"
         )
     return Suggestion(name, float(row["confidence"]), {str(key): float(value) for key, value in scores.items()})
 
 
-def _votes(row: Mapping[str, Any] | None, where: str) -> Mapping[str, str]:
-    if row and not all(isinstance(value, str) for value in row.values()):
-        raise DataError(f"{where} has the votes {row!r:.80}; they must be section types by annotator")
-    return dict(row or {})
+def _words(row: Mapping[str, Any], name: str, where: str) -> Mapping[str, str]:
+    found = _optional(row, name, dict, where) or {}
+    if not all(isinstance(value, str) for value in found.values()):
+        raise DataError(f"{where} has {found!r:.80} for {name!r}; it must hold a text for each annotator")
+    return dict(found)
 
 
 def _check_twice(items: Sequence[QueueItem]) -> None:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+from crosshead.annotations import ADJUDICATION
 from crosshead.errors import DataError
 from crosshead.labelling.log import SOURCE, SOURCE_SUGGESTED, Event, Kind, LabelLog
 from crosshead.labelling.queue import QueueItem
@@ -18,7 +19,6 @@ from crosshead.taxonomy import SectionType
 from crosshead.text import text_digest
 
 Mode = Literal["label", "second", "adjudicate"]
-ADJUDICATION = "adjudication"
 
 OPEN, SKIPPED = -1, -2
 """What stands in the list of marks for a paragraph without a section type."""
@@ -103,11 +103,7 @@ class Session:
         if self.mode != "label" or not 0 <= index < len(self.items):
             return None
         suggestion = self.items[index].suggestion
-        return suggestion and {
-            "section_type": suggestion.section_type,
-            "confidence": suggestion.confidence,
-            "scores": dict(suggestion.scores),
-        }
+        return suggestion.as_dict() if suggestion else None
 
     def record(self, action: Action) -> dict[str, Any]:
         """Write what the annotator did; when this returns, it is on the disk.
@@ -187,7 +183,12 @@ class Session:
             "after": list(item.after),
             "note": self._log.marks.note(item.place),
         }
-        return told | ({"votes": dict(item.votes)} if self.mode == "adjudicate" else {})
+        if self.mode == "adjudicate":
+            told["votes"] = [
+                {"annotator": who, "section_type": section_type, "note": item.notes.get(who, "")}
+                for who, section_type in item.votes.items()
+            ]
+        return told
 
 
 def pace(times: Sequence[str]) -> float | None:

@@ -24,6 +24,10 @@ _KEY_DIGEST = re.compile("[0-9a-f]{16}")
 _IDENTITY = ("article_id", "paragraph", "text_sha256", "section_type", "annotator")
 
 
+class KeyUsedError(DataError):
+    """A request's key that belongs to another annotation."""
+
+
 def now() -> str:
     """Write the present moment in UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -74,7 +78,7 @@ class AnnotationFile:
             identity = tuple(row[name] for name in _IDENTITY)
             known = self._by_key.get(row[KEY])
             if known is not None and known != identity:
-                raise DataError(
+                raise KeyUsedError(
                     f"the key of this annotation (paragraph {annotation.paragraph} of {annotation.article_id!r}) was "
                     f"used for paragraph {known[1]} of {known[0]!r} already; give every request a key of its own"
                 )

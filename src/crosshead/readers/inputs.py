@@ -78,6 +78,11 @@ def find_files(inputs: str | Path | Iterable[str | Path], format: str = AUTO) ->
     return found
 
 
+def below(root: Path, given: str) -> str:
+    """Put a path or pattern below a folder, whose own name may look like a pattern."""
+    return str(Path(glob.escape(str(root)), given)) if glob.has_magic(given) else str(root / given)
+
+
 def _is_new(file: InputFile, seen: set[str]) -> bool:
     identity = STDIN if file.path is None else os.path.realpath(file.path)
     new = identity not in seen

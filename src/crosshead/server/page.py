@@ -13,10 +13,9 @@ from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 
 from crosshead.readers.formats import read_article
-from crosshead.server.errors import error_response
 
 MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -70,7 +69,7 @@ def file(path: str, request: Request) -> Response:
 def _send(path: str, request: Request) -> Response:
     found = files().get(path)
     if found is None:
-        return error_response(404, "the page has no such file")
+        raise HTTPException(404)
     headers = HEADERS | {"etag": found.etag}
     asked = request.headers.get("if-none-match", "")
     if found.etag in (tag.strip().removeprefix("W/") for tag in asked.split(",")):

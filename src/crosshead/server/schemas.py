@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
+from crosshead.explain import MAX_CHARACTERS as MAX_EXPLAINED
 from crosshead.limits import MAX_PARAGRAPHS
 from crosshead.text import MAX_CHARACTERS
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CHARACTERS)]
+Line = StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$")
+"""No line ends and no control characters: it becomes a cell of a CSV file."""
 
 _PARAGRAPHS: list[JsonValue] = [
     "The column reached the river before dawn and held both banks by noon, the regional command said.",
     "The two foreign ministers agreed to keep the crossing open for aid convoys until the end of the month.",
 ]
+_MODEL = {"name": "crosshead", "version": "3", "digest": "9f2c…"}
+
+
+def _request(*examples: dict[str, JsonValue]) -> ConfigDict:
+    return ConfigDict(extra="forbid", hide_input_in_errors=True, json_schema_extra={"examples": list(examples)})
 
 
 class TagRequest(BaseModel):
     """An article as one text, the paragraphs of an article, or texts that have nothing to do with each other."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        hide_input_in_errors=True,
-        json_schema_extra={
-            "examples": [
-                {"text": f"# River line\n\n{_PARAGRAPHS[0]}\n\n## Reactions\n\n{_PARAGRAPHS[1]}", "format": "markdown"},
-                {"paragraphs": _PARAGRAPHS},
-                {"texts": _PARAGRAPHS},
-            ]
-        },
+    model_config = _request(
+        {"text": f"# River line\n\n{_PARAGRAPHS[0]}\n\n## Reactions\n\n{_PARAGRAPHS[1]}", "format": "markdown"},
+        {"paragraphs": _PARAGRAPHS},
+        {"texts": _PARAGRAPHS},
     )
 
     text: Annotated[str, Field(min_length=1)] | None = Field(default=None, description="An article; see `format`.")
@@ -51,10 +54,61 @@ class TagRequest(BaseModel):
         return self
 
 
-class TaggedParagraph(BaseModel):
+class ExplainRequest(BaseModel):
+    """A paragraph, and the paragraphs of its article that stand before and after it."""
+
+    model_config = _request({"paragraph": _PARAGRAPHS[0], "before": [], "after": [_PARAGRAPHS[1]]})
+
+    paragraph: Annotated[str, StringConstraints(min_length=1, max_length=MAX_EXPLAINED)]
+    before: Annotated[list[Text], Field(max_length=MAX_PARAGRAPHS)] = Field(
+        default=[], description="In order; neighbours inform the decision."
+    )
+    after: Annotated[list[Text], Field(max_length=MAX_PARAGRAPHS)] = []
+
+
+class CorrectionRequest(BaseModel):
+    """The section type that a reader gives a paragraph."""
+
+    model_config = _request(
+        {
+            "article_id": "river-line",
+            "paragraph": 1,
+            "text": _PARAGRAPHS[1],
+            "section_type": "international_role",
+            "annotator": "ana",
+            "note": "the ministers act from outside",
+        }
+    )
+
+    article_id: Annotated[str, Line, StringConstraints(min_length=1, max_length=200)]
+    paragraph: Annotated[int, Field(ge=0, lt=MAX_PARAGRAPHS)] = Field(
+        description="Its number in the article, from 0, headings not counted: `index` of the answer."
+    )
+    text: Text = Field(description="The paragraph as it was answered; only its sha256 is kept.")
+    section_type: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    annotator: Annotated[str, Line, StringConstraints(max_length=100)] = ""
+    note: Annotated[str, StringConstraints(max_length=2000)] = ""
+
+
+class Scored(BaseModel):
+    """What the tagger says of a paragraph."""
+
+    section_type: str = Field(description="The most probable section type, also when `abstained`.")
+    confidence: float = Field(description="Calibrated probability of `section_type`.")
+    scores: dict[str, float] = Field(description="Calibrated probability of every section type.")
+    abstained: bool = Field(description="Not sure: the confidence is below the model's threshold.")
+    label_set: list[str] | None = Field(
+        description="Section types that hold the true one as often as `label_set_coverage` of the model says; null where "
+        "the model promises nothing."
+    )
+    truncated_tokens: int = Field(description="Tokens at the paragraph's end that the encoder did not see.")
+
+
+class TaggedParagraph(Scored):
     """A paragraph and what the tagger says of it."""
 
     index: int = Field(description="Counts from 0, in the order of the request.")
+    text: str
     start: int | None = Field(
         default=None,
         description="Where the paragraph begins, in characters (Unicode code points) of the article's text.",
@@ -63,11 +117,6 @@ class TaggedParagraph(BaseModel):
     headings: list[str] | None = Field(
         default=None, description="Headings above it, outermost first; the title left out."
     )
-    section_type: str = Field(description="The most probable section type, also when `abstained`.")
-    confidence: float = Field(description="Calibrated probability of `section_type`.")
-    scores: dict[str, float] = Field(description="Calibrated probability of every section type.")
-    abstained: bool = Field(description="Not sure: the confidence is below the model's threshold.")
-    truncated_tokens: int = Field(description="Tokens at the paragraph's end that the encoder did not see.")
 
 
 class ModelInfo(BaseModel):
@@ -78,55 +127,115 @@ class ModelInfo(BaseModel):
     digest: str = Field(description="sha256 of the bundle's manifest, which holds the sha256 of every file.")
 
 
+_TAGGED: dict[str, JsonValue] = {
+    "section_type": "ground_developments",
+    "confidence": 0.93,
+    "scores": {"ground_developments": 0.93, "regional_stability": 0.04, "international_role": 0.02, "other": 0.01},
+    "abstained": False,
+    "label_set": ["ground_developments"],
+    "truncated_tokens": 0,
+    "index": 0,
+    "text": _PARAGRAPHS[0],
+    "start": 14,
+    "end": 110,
+    "headings": [],
+}
+
+
 class TagResponse(BaseModel):
     """The tagged paragraphs, in order."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {
-                    "paragraphs": [
-                        {
-                            "index": 0,
-                            "start": 14,
-                            "end": 110,
-                            "headings": [],
-                            "section_type": "ground_developments",
-                            "confidence": 0.93,
-                            "scores": {
-                                "ground_developments": 0.93,
-                                "regional_stability": 0.04,
-                                "international_role": 0.02,
-                                "other": 0.01,
-                            },
-                            "abstained": False,
-                            "truncated_tokens": 0,
-                        }
-                    ],
-                    "title": "River line",
-                    "left_out": {},
-                    "source": None,
-                    "model": {"name": "crosshead", "version": "3", "digest": "9f2c…"},
-                }
+                {"title": "River line", "source": None, "paragraphs": [_TAGGED], "left_out": {}, "model": _MODEL}
             ]
         }
     )
 
-    paragraphs: list[TaggedParagraph]
     title: str | None = Field(default=None, description="Title of the article, where `text` was given.")
-    left_out: dict[str, int] | None = Field(
-        default=None, description="What in `text` is no paragraph, by kind: tables, lists, code."
-    )
     source: str | None = Field(
         default=None,
         description="The text that offsets count in, where it is not the `text` that was sent: what was extracted from "
         "HTML, or the same text with other line ends.",
     )
+    paragraphs: list[TaggedParagraph]
+    left_out: dict[str, int] | None = Field(
+        default=None, description="What in `text` is no paragraph, by kind: tables, lists, code."
+    )
+    model: ModelInfo
+
+
+class Part(BaseModel):
+    """A sentence or word of the paragraph."""
+
+    text: str
+    start: int
+    end: int = Field(description="`paragraph[start:end]` is the part.")
+    effect: float = Field(
+        description="Log-odds of the decided section type with the part minus without it: positive spoke for the "
+        "section type, negative against it."
+    )
+
+
+class ExplainResponse(Scored):
+    """What was decided, and what moved the decision."""
+
+    sentences: list[Part] = Field(description="In the order of the paragraph.")
+    words: list[Part] = Field(description="The strongest first; words that carry little are left out.")
+    model: ModelInfo
+
+
+class CorrectionResponse(BaseModel):
+    """The correction is on the disk."""
+
+    id: str
+
+
+class SectionType(BaseModel):
+    """A section type of the taxonomy."""
+
+    name: str
+    description: str
+
+
+class Limits(BaseModel):
+    """What one request may be at most."""
+
+    body_bytes: int
+    paragraphs: int
+    paragraph_characters: int
+    explained_characters: int
+    tokens: int
+
+
+class ModelResponse(ModelInfo):
+    """The card of the model that answers."""
+
+    section_types: list[SectionType] = Field(description="In the order of every list of scores.")
+    threshold: float = Field(description="Confidence below which a paragraph is `abstained`.")
+    risk: float = Field(description="Share of mistakes among the others that `threshold` was chosen for.")
+    label_set_coverage: float | None = Field(description="Share of label sets that hold the true section type.")
+    scores: dict[str, float] | None = Field(
+        description="What the bundle says was measured; null where it says nothing."
+    )
+    encoder: dict[str, str | int] | None = Field(description="What turns texts into vectors; null where nothing does.")
+    about: dict[str, Any] = Field(
+        description="What else the bundle says of itself: views, digests of data and settings."
+    )
+    takes_corrections: bool
+    limits: Limits
+
+
+class ReloadResponse(BaseModel):
+    """Whether another model answers from now on, and which."""
+
+    changed: bool
     model: ModelInfo
 
 
 class Health(BaseModel):
-    """The server is up and holds a model."""
+    """The process is up."""
 
     status: Literal["ok"] = "ok"
 
@@ -141,6 +250,7 @@ class Problem(BaseModel):
 class Error(BaseModel):
     """Why a request was not answered."""
 
+    kind: str = Field(examples=["invalid"], description="A word for programs.")
     message: str = Field(examples=["the request cannot be used"])
     problems: list[Problem] = Field(default=[])
 
@@ -151,10 +261,37 @@ class ErrorResponse(BaseModel):
     error: Error
 
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorResponse, "description": "The body is no JSON, or not UTF-8."},
-    413: {"model": ErrorResponse, "description": "The body is larger than the server takes."},
-    422: {"model": ErrorResponse, "description": "The request cannot be used, or holds no paragraph."},
-    500: {"model": ErrorResponse, "description": "A mistake in the server."},
+_BY_PATH: dict[str, type[BaseModel]] = {
+    "/v1/tag": TagRequest,
+    "/v1/explain": ExplainRequest,
+    "/v1/corrections": CorrectionRequest,
 }
-"""Errors of every route, for the OpenAPI document."""
+
+
+def field_names(path: str) -> Sequence[str]:
+    """Return the names that a problem may name: those of our fields, never those that were sent."""
+    model = _BY_PATH.get(path)
+    return [*model.model_fields, "header", "idempotency-key"] if model else []
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe errors of a route for the OpenAPI document."""
+    return {status: {"model": ErrorResponse, "description": _WHY[status]} for status in sorted({*statuses, *_ALWAYS})}
+
+
+_ALWAYS = (401, 403, 429, 500)
+_WHY = {
+    400: "The body is no JSON, or not UTF-8.",
+    401: "The server wants a key.",
+    403: "Called by a name or from a page that the server does not answer to.",
+    408: "The body did not arrive in time.",
+    409: "The Idempotency-Key was used for another correction, or the new model is broken.",
+    413: "The body is larger than the server takes.",
+    415: "The body is of a type that the server does not take.",
+    422: "The request cannot be used, or holds no paragraph.",
+    429: "Too many requests: of this key, or more than can be answered in time; see Retry-After.",
+    500: "A mistake in the server.",
+    503: "The server is starting or stopping, or the disk refuses.",
+    504: "Not answered in time.",
+}
+TAGGING_ERRORS = responses(400, 408, 413, 422, 503, 504)

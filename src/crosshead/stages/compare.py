@@ -23,10 +23,9 @@ from crosshead.evaluation import (
     set_accuracy,
 )
 from crosshead.predictions import Predictions, check_same_paragraphs, in_order_of
-from crosshead.runs import FoundRun, RunFinder
+from crosshead.runs import FoundRun, finder_of
 from crosshead.settings import Settings
 from crosshead.text import text_digest
-from crosshead.tracking import Tracking
 
 N_RESAMPLES = 2000
 
@@ -49,7 +48,7 @@ class Contender:
 
 def run(settings: Settings, references: Sequence[str], *, with_texts: bool = True) -> Compared:
     """Find the runs, read what they predicted, and compare them; the first is the baseline."""
-    finder = run_finder(settings)
+    finder = finder_of(settings)
     contenders: dict[str, Contender] = {}
     for reference in references:
         found = finder.find(reference)
@@ -58,14 +57,6 @@ def run(settings: Settings, references: Sequence[str], *, with_texts: bool = Tru
     first = next(iter(contenders.values())).predictions
     shown = read_texts(settings.prepared_dir, first) if with_texts else {}
     return compare(list(contenders.values()), shown, seed=settings.seed)
-
-
-def run_finder(settings: Settings) -> RunFinder:
-    """Make what finds the runs of a project."""
-    tracking = Tracking.at(settings.root, settings.tracking.experiment, settings.tracking.uri)
-    return RunFinder(
-        tracking, settings.root, settings.tracking.registered_model, settings.reports_dir, settings.model_dir
-    )
 
 
 def write_pages(compared: Compared, *, markdown: Path | None = None, html: Path | None = None) -> None:
@@ -213,9 +204,9 @@ def read_texts(prepared_dir: Path, predictions: Predictions) -> dict[str, Shown]
     for found, what in ((absent, "lacks"), (changed, "has another text for")):
         if found:
             raise DataError(
-                f"the paragraph table in {prepared_dir} {what} {len(found):,} of the {len(predictions):,} paragraphs that "
-                f"these runs were tested on, such as {found[0]!r}; prepare the corpus they used again, or leave the texts "
-                "out: --no-texts"
+                f"the paragraph table in {prepared_dir} {what} {len(found):,} of the {len(predictions):,} paragraphs "
+                f"that these runs were tested on, such as {found[0]!r}; prepare the corpus they used again, or leave "
+                "the texts out: --no-texts"
             )
     return table
 
@@ -226,9 +217,9 @@ def _facts(found: FoundRun) -> dict[str, str]:
 
 
 def _notes(contenders: Sequence[Contender]) -> Iterator[str]:
-    digests = {contender.predictions.dataset_digest[:12]: contender.name for contender in contenders}
-    if len(digests) > 1:
-        told = ", ".join(f"{name}: {digest}" for digest, name in digests.items())
+    digests = {contender.name: contender.predictions.dataset_digest[:12] for contender in contenders}
+    if len(set(digests.values())) > 1:
+        told = ", ".join(f"{name}: {digest}" for name, digest in digests.items())
         yield (
             "The runs were trained on different paragraph tables "
             f"({told}); the held-out paragraphs, their texts and their section types are the same."

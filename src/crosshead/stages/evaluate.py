@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead import bundle, champion, labelled, predictions, registry
+from crosshead import bundle, champion, labelled, predictions
+from crosshead.cards import FILE as CARD
+from crosshead.cards import About, model_card
 from crosshead.corpus import SUMMARY, read_summary, read_table, write_file
 from crosshead.encoders.open import open_encoder
 from crosshead.errors import BundleError, DataError
@@ -27,6 +29,7 @@ from crosshead.evaluation.scores import Scores, confusion, evaluate, set_accurac
 from crosshead.evaluation.selective import risk_coverage
 from crosshead.heads import LinearHead
 from crosshead.log_items import FileArtifact, FolderArtifact, LogItem, Metric
+from crosshead.recording import RUN_FILE, ModelToRegister, record
 from crosshead.report import ReportData, Section, Table, write_report
 from crosshead.settings import Settings, to_yaml
 from crosshead.tagger import Tagger, TfidfView
@@ -58,6 +61,8 @@ class Evaluated:
     registered: str | None = None
     """``name version`` in the registry; None where nothing was registered."""
     is_champion: bool = False
+    unsent: str = ""
+    """Why MLflow did not take everything; the rest then waits on disk."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class _Split:
 
 def run(settings: Settings, report: Report = _silent) -> Evaluated:
     """Read bundle and table, tag, score, write the report, record, register."""
-    record = read_record(settings.model_dir)
+    trained = read_record(settings.model_dir)
     summary, table = read_summary(settings.prepared_dir), read_table(settings.prepared_dir)
     columns = labelled.columns_of(table["test"])
     taggers = load_taggers(settings)
@@ -82,16 +87,18 @@ def run(settings: Settings, report: Report = _silent) -> Evaluated:
     if not articles.y.size:
         raise DataError("the test split holds no article; prepare again with a larger corpus.test_share")
     report("scoring", 0, 1)
-    data = _report_data(settings, taggers[MODEL], articles, contrast, summary, record)
+    data = _report_data(settings, taggers[MODEL], articles, contrast, summary, trained)
     path = write_report(settings.reports_dir / REPORT, data)
     _write_plots(settings.reports_dir / PLOTS, data)
     result = Evaluated(data.scores, data.set_accuracy, data.findings, int((articles.n_truncated > 0).sum()), path)
     _write_metrics(settings.reports_dir / METRICS, result)
     _write_predictions(settings.reports_dir / predictions.FILE, taggers[MODEL], articles, contrast, summary)
+    card = model_card(data, _about(settings, summary, trained))
+    write_file(settings.reports_dir / CARD, card.encode("utf-8", "replace"))
     report("scoring", 1, 1)
     if settings.tracking.enabled:
-        return _record(settings, result, record, report)
-    return replace(result, is_champion=_keep_first(settings, str(record["bundle_digest"])))
+        return _record(settings, result, trained, card, report)
+    return replace(result, is_champion=_keep_first(settings, str(trained["bundle_digest"])))
 
 
 def read_record(model_dir: Path) -> dict[str, Any]:
@@ -103,12 +110,12 @@ def read_record(model_dir: Path) -> dict[str, Any]:
         If there is none, or it belongs to another bundle.
     """
     try:
-        record: dict[str, Any] = json.loads((model_dir / "run.json").read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads((model_dir / RUN_FILE).read_text(encoding="utf-8"))
         same = record["bundle_digest"] == bundle.digest(model_dir / "bundle")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"there is no trained tagger in {model_dir.name!r}; train one: crosshead train") from error
     if not same:
-        raise BundleError(f"{model_dir.name}/run.json belongs to another bundle; train again: crosshead train")
+        raise BundleError(f"{model_dir.name}/{RUN_FILE} belongs to another bundle; train again: crosshead train")
     return record
 
 
@@ -312,6 +319,19 @@ def _write_predictions(
     predictions.write(path, both)
 
 
+def _about(settings: Settings, summary: Mapping[str, Any], trained: Mapping[str, Any]) -> About:
+    folder = settings.model_dir / "bundle"
+    return About(
+        name=settings.tracking.registered_model,
+        manifest=bundle.read_manifest(folder),
+        summary=summary,
+        licence=settings.corpus.licence,
+        bundle_digest=trained["bundle_digest"],
+        n_bytes=bundle.n_bytes(folder),
+        run_id=trained.get("run_id"),
+    )
+
+
 def describe(settings: Settings, result: Evaluated) -> Iterator[LogItem]:
     """Say what the run should record of evaluation."""
     for name, scores in result.scores.items():
@@ -325,26 +345,40 @@ def describe(settings: Settings, result: Evaluated) -> Iterator[LogItem]:
     yield FileArtifact(result.report, "")
     yield FileArtifact(settings.reports_dir / METRICS, "")
     yield FileArtifact(settings.reports_dir / predictions.FILE, "")
+    yield FileArtifact(settings.reports_dir / CARD, "")
     yield FileArtifact(settings.prepared_dir / SUMMARY, "")
     yield FolderArtifact(settings.reports_dir / PLOTS, PLOTS)
     yield FileArtifact(settings.model_dir / "out_of_fold.npz", "")
 
 
-def _record(settings: Settings, result: Evaluated, record: Mapping[str, Any], report: Report) -> Evaluated:
+def _record(settings: Settings, result: Evaluated, trained: Mapping[str, Any], card: str, report: Report) -> Evaluated:
     """Add scores and model to the run of training, register the model, and make the first one the champion."""
     report("recording", 0, 1)
     tracking = Tracking.at(settings.root, settings.tracking.experiment, settings.tracking.uri)
-    registered, is_champion = None, False
-    with tracking.run("evaluate", run_id=record.get("run_id")) as run:
-        run.log(describe(settings, result))
-        if settings.tracking.log_model:
-            model_id = registry.log_model(run, settings.model_dir / "bundle")
-            made = registry.register(tracking, model_id, settings.tracking.registered_model, tags=_version_tags(result))
-            standing = registry.promote_first(tracking, settings.root, made)
-            registered, is_champion = f"{made.name} {made.version}", standing.version == made.version
-            champion.prune(settings.root)
+    model = ModelToRegister(
+        settings.model_dir / "bundle",
+        trained["bundle_digest"],
+        settings.tracking.registered_model,
+        tags=_version_tags(result),
+        card=card,
+    )
+    recorded = record(
+        tracking,
+        settings.root,
+        describe(settings, result),
+        name="evaluate",
+        run_id=trained.get("run_id"),
+        model=model if settings.tracking.log_model else None,
+    )
     report("recording", 1, 1)
-    return replace(result, run_id=run.run_id, registered=registered, is_champion=is_champion)
+    made = recorded.registered
+    return replace(
+        result,
+        run_id=recorded.run_id,
+        registered=f"{made.name} {made.version}" if made else None,
+        is_champion=recorded.is_champion or (bool(recorded.unsent) and _keep_first(settings, model.digest)),
+        unsent=recorded.unsent,
+    )
 
 
 def _keep_first(settings: Settings, digest: str) -> bool:

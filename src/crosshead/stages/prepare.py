@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from crosshead.annotations import Annotation, check_annotations, count_votes, read_annotations
@@ -29,7 +28,7 @@ from crosshead.heading_labels import HeadingReport, label_by_headings, report_he
 from crosshead.leaks import Leaks, find_leaks
 from crosshead.readers.files import read_articles
 from crosshead.readers.formats import stem_of
-from crosshead.readers.inputs import Unreadable
+from crosshead.readers.inputs import Unreadable, below
 from crosshead.splits import TestSplit, split_test
 
 if TYPE_CHECKING:
@@ -179,7 +178,7 @@ def run(settings: Settings, report: Callable[[str, int, int], None] = lambda wha
     """
     corpus, root = settings.corpus, settings.root
     stream = read_articles(
-        [_below(root, pattern) for pattern in corpus.articles],
+        [below(root, given) for given in corpus.articles],
         on_error="collect" if settings.on_unreadable == "skip" else "raise",
     )
     articles = []
@@ -207,11 +206,6 @@ def run(settings: Settings, report: Callable[[str, int, int], None] = lambda wha
     write_file(folder / "leaks.md", prepared.leaks_markdown().encode())
     write_table(prepared.table, prepared.summary, folder)
     return prepared
-
-
-def _below(root: Path, pattern: str) -> str:
-    """Put a pattern below the root, whose own name may look like a pattern."""
-    return str(Path(glob.escape(str(root)), pattern)) if glob.has_magic(pattern) else str(root / pattern)
 
 
 def _without_skipped(

@@ -19,6 +19,8 @@ from crosshead.encoders.open import open_encoder
 from crosshead.evaluation.scores import Scores, evaluate
 from crosshead.lineage import git_state, lineage
 from crosshead.log_items import DatasetInput, LogItem, Metric, Param, Tag, flatten
+from crosshead.recording import RUN_FILE as RUN
+from crosshead.recording import record
 from crosshead.settings import Settings, config_digest, to_yaml
 from crosshead.splits import folds
 from crosshead.tracking import Tracking
@@ -26,7 +28,7 @@ from crosshead.training import Folds, Paragraphs, TrainResult, train
 from crosshead.views import ViewSpec, uses_encoder
 
 Report = Callable[[str, int, int], None]
-RUN, OUT_OF_FOLD, BUNDLE, BASELINES = "run.json", "out_of_fold.npz", "bundle", "baselines"
+OUT_OF_FOLD, BUNDLE, BASELINES = "out_of_fold.npz", "bundle", "baselines"
 N_CHECKED_ARTICLES = 8
 """Held-out articles on which a saved bundle must answer as the tagger in memory does."""
 
@@ -47,6 +49,8 @@ class Trained:
     hit_rate: float | None
     """Share of texts whose vectors were in the cache; None without an encoder."""
     warnings: tuple[str, ...] = ()
+    unsent: str = ""
+    """Why MLflow did not take the results, which then wait on disk."""
     facts: dict[str, str] = field(default_factory=dict)
 
 
@@ -105,8 +109,8 @@ def run(settings: Settings, report: Report = _silent) -> Trained:
     _write_out_of_fold(settings.model_dir / OUT_OF_FOLD, columns["train"], paragraphs, result)
     if settings.tracking.enabled:
         name = f"{settings.encoder.name} · {'+'.join(spec.name for spec in specs)}"
-        run_id = tracking.log_run(describe(settings, trained, summary, paragraphs), name=name)
-        trained = replace(trained, run_id=run_id)
+        recorded = record(tracking, settings.root, describe(settings, trained, summary, paragraphs), name=name)
+        trained = replace(trained, run_id=recorded.run_id, unsent=recorded.unsent)
     write_file(settings.model_dir / RUN, json.dumps({"run_id": trained.run_id, "bundle_digest": digest}).encode())
     return trained
 

@@ -1,0 +1,99 @@
+"""The model card: what a registered model is and how good it is, from what was measured and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from crosshead.compare_report import LOWER, OVERALL_NAMES, difference
+from crosshead.evaluation import Interval
+from crosshead.mlflow_files import CARD
+from crosshead.report import ReportData
+from crosshead.report_text import markdown_cell, percent
+
+FILE = CARD
+
+
+@dataclass(frozen=True)
+class About:
+    """What a card says beside the scores."""
+
+    name: str
+    """Of the registered model."""
+    manifest: Mapping[str, Any]
+    """Of the bundle."""
+    summary: Mapping[str, Any]
+    """Of the paragraph table."""
+    licence: str | None
+    """Of the texts that it was trained on."""
+    bundle_digest: str
+    n_bytes: int
+    """Of the bundle."""
+    run_id: str | None = None
+
+
+def model_card(data: ReportData, about: About) -> str:
+    """Write the card, as Markdown."""
+    agreement = about.summary.get("headings", {}).get("agreement", {}).get("overall", {})
+    return (
+        _environment()
+        .get_template(FILE)
+        .render(
+            name=about.name,
+            manifest=about.manifest,
+            section_types=about.manifest["section_types"],
+            descriptions=data.descriptions,
+            created=data.created,
+            own=data.own,
+            model=data.model,
+            scores=data.scores,
+            measures=list(data.own.overall()),
+            measure_names=OVERALL_NAMES,
+            lower=LOWER,
+            comparisons=data.comparisons,
+            set_accuracy=data.set_accuracy,
+            findings=data.findings,
+            n_truncated=data.n_truncated,
+            headings=agreement if agreement.get("share") is not None else None,
+            splits=about.summary["splits"],
+            licence=about.licence,
+            facts=_facts(about),
+        )
+    )
+
+
+def _facts(about: About) -> dict[str, str]:
+    manifest, described = about.manifest, about.manifest["about"]
+    views = ", ".join(f"{v['name']} ({v['kind']}, {v['head']}, weight {v['weight']:g})" for v in manifest["views"])
+    encoder = f"{described.get('encoder', '')} (fingerprint {manifest['encoder']})" if manifest["encoder"] else "none"
+    return {
+        "encoder": encoder,
+        "views": views,
+        "weight of neighbouring paragraphs": f"{manifest['decoder_weight']:g}",
+        "bundle": f"sha256 {about.bundle_digest}, {about.n_bytes / 1e6:.1f} MB",
+        "paragraph table": f"sha256 {about.summary['digest']}",
+        "configuration": f"sha256 {described.get('config_digest', '')}",
+        "MLflow run": about.run_id or "not recorded",
+    }
+
+
+@cache
+def _environment() -> Environment:
+    # Markdown, not HTML: `cell` makes a text of unknown origin harmless, and MLflow's page shows no raw HTML.
+    made = Environment(
+        loader=PackageLoader("crosshead"),
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(cell=markdown_cell, value=_value, percent=percent, difference=difference)
+    return made
+
+
+def _value(interval: Interval | None) -> str:
+    return "–" if interval is None else f"{interval.value:.3f}"

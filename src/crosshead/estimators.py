@@ -1,0 +1,64 @@
+"""Build the classifiers that conf/ names, and say what is wrong with a name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from crosshead.errors import ConfigError
+
+_ALLOWED_TARGETS = ("crosshead.", "sklearn.")
+RENAMED = {
+    "LogisticRegression": _OF_LOGISTIC_REGRESSION,
+    "LogisticRegressionCV": _OF_LOGISTIC_REGRESSION,
+    "SVC": {"probability": "nothing: crosshead calibrates by itself"},
+}
+"""Arguments that scikit-learn 1.9 dropped or deprecated, by classifier, and what to write instead."""
+
+
+def build(config: Any, key: str) -> BaseEstimator:
+    """Build the estimator that ``config`` names by ``_target_``, restricted to crosshead and scikit-learn.
+
+    Raises
+    ------
+    ConfigError
+        If the target is not allowed or not there, or an argument is not known to it.
+    """
+    if not isinstance(config, Mapping) or "_target_" not in config:
+        raise ConfigError(
+            f"{key} is {config!r}; give a mapping with _target_, such as sklearn.linear_model.LogisticRegression"
+        )
+    target = str(config["_target_"])
+    if not target.startswith(_ALLOWED_TARGETS):
+        raise ConfigError(f"{key}._target_ is {target!r}; allowed are names in {' and '.join(_ALLOWED_TARGETS)}")
+    module, _, name = target.rpartition(".")
+    try:
+        constructor = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{key}._target_ is {target!r}, which is not there ({error}); correct the name") from error
+    if not (inspect.isclass(constructor) and issubclass(constructor, ClassifierMixin)):
+        raise ConfigError(f"{key}._target_ is {target!r}, which is no classifier; give a scikit-learn classifier class")
+    arguments = {str(k): v for k, v in config.items() if k != "_target_"}
+    _check_arguments(constructor, arguments, key)
+    estimator: BaseEstimator = constructor(**arguments)
+    return estimator
+
+
+def _check_arguments(constructor: Any, arguments: Mapping[str, Any], key: str) -> None:
+    known = list(inspect.signature(constructor).parameters)
+    for name in arguments:
+        if name in (renamed := RENAMED.get(constructor.__name__, {})):
+            raise ConfigError(f"{key}.{name} is an old scikit-learn name; write {renamed[name]}")
+        if name not in known:
+            raise ConfigError(f"{key}.{name} is no argument of {constructor.__name__}{nearest(name, known)}")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the end of a message that names the nearest spelling; empty where none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""

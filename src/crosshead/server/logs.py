@@ -1,0 +1,63 @@
+"""Structured logs: one JSON object a line, or words for people. Neither ever holds text of a request."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+NAME = "crosshead.server"
+FIELDS = "fields"
+"""Attribute of a log record that holds what is told beside its message; set with ``extra={FIELDS: {...}}``."""
+
+
+def _frames(record: logging.LogRecord) -> str:
+    """Return where an exception arose, without its message: other people's exceptions may quote a text."""
+    if not record.exc_info or record.exc_info[0] is None:
+        return ""
+    kind, _, trace = record.exc_info
+    return f"{kind.__name__}\n{''.join(traceback.format_tb(trace))}"
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        told: dict[str, Any] = {
+            "time": time.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, FIELDS, {}),
+        }
+        if frames := _frames(record):
+            told["exception"] = frames
+        return json.dumps(told, ensure_ascii=False, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """A line of words, for a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record."""
+        told = " ".join(f"{name}={value}" for name, value in getattr(record, FIELDS, {}).items())
+        time = self.formatTime(record, "%H:%M:%S")
+        frames = _frames(record)
+        return f"{time} {record.levelname:7} {record.getMessage()}{' ' if told else ''}{told}" + (
+            f"\n{frames}" if frames else ""
+        )
+
+
+def log_to(stream: TextIO | None = None, *, as_json: bool) -> None:
+    """Send the logs of the server, and uvicorn's, to a stream; by default to standard error."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
+    for name, level in ((NAME, logging.INFO), ("crosshead.labelling", logging.WARNING), ("uvicorn", logging.WARNING)):
+        log = logging.getLogger(name)
+        log.handlers[:] = [handler]
+        log.setLevel(level)
+        log.propagate = False

@@ -1,0 +1,61 @@
+"""What a server is told when it starts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from crosshead.limits import MAX_INPUT_BYTES
+from crosshead.server.keys import Keys
+
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+KEYED_REQUESTS_PER_S = 50.0
+"""What one key may ask for by default, in the long run."""
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Limits and doors of a server; the defaults are those of one that serves its own machine."""
+
+    keys: Keys | None = None
+    """Without keys everybody who reaches the server may use it, and only this machine may be served."""
+    hosts: tuple[str, ...] = LOOPBACK_HOSTS
+    """Names that the server answers to where there are no keys: pages of elsewhere cannot call it by these."""
+    corrections: Path | None = None
+    """The file that corrections are appended to; without one they are refused."""
+    requests_per_s: float | None = None
+    """What one key may ask for, in the long run; ten seconds' worth may come at once."""
+    max_body_bytes: int = MAX_INPUT_BYTES
+    max_bodies_bytes: int = 64 * 1024**2
+    """All bodies together that are held at a time."""
+    max_tokens: int = 1_000_000
+    """Of one request, estimated from its bytes."""
+    max_queue: int = 256
+    """Requests that wait or are worked on."""
+    max_streams: int = 16
+    batch_tokens: int = 2048
+    """Looked at together; what is left of a longer request waits for its next turn."""
+    timeout_s: float = 60.0
+    """From the end of the body to the answer."""
+    body_timeout_s: float = 20.0
+    """Longest pause while a body arrives."""
+    stream_timeout_s: float = 300.0
+    """Longest pause of a stream."""
+    watch_s: float = 1.0
+    """How often to look for a new model; 0 never looks."""
+    stop_s: float = 30.0
+    """How long a server that was told to stop may take to finish what it took."""
+
+    def dumps(self) -> str:
+        """Write everything but the keys as JSON, for the processes of ``--workers``."""
+        told = {**asdict(replace(self, keys=None)), "corrections": str(self.corrections) if self.corrections else None}
+        return json.dumps(told)
+
+    @classmethod
+    def loads(cls, text: str, keys: Keys | None) -> ServerSettings:
+        """Read what `dumps` wrote."""
+        told = json.loads(text)
+        known = {field.name: told[field.name] for field in fields(cls)}
+        path = Path(told["corrections"]) if told["corrections"] else None
+        return cls(**(known | {"keys": keys, "hosts": tuple(told["hosts"]), "corrections": path}))

@@ -1,0 +1,157 @@
+"""What came out of a sweep: its jobs, the table of them, and what their runs record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crosshead import predictions
+from crosshead.evaluation.comparison import paired_bootstrap
+from crosshead.lineage import git_state, lineage
+from crosshead.log_items import DatasetInput, FileArtifact, LogItem, Metric, Param, Tag, TextArtifact, flatten
+from crosshead.measuring import Data, Measured
+from crosshead.settings import Settings, to_yaml
+
+OUTCOME, OUT_OF_FOLD = "outcome.json", "out_of_fold.npz"
+KIND, OVERRIDES = "crosshead.kind", "crosshead.overrides"
+"""Tags of runs: what the run is, and the overrides that made it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out of one job."""
+
+    number: int
+    overrides: tuple[str, ...]
+    label: str
+    """The overrides in which the jobs of the sweep differ."""
+    seconds: float
+    error: str | None = None
+    config_digest: str = ""
+    dataset_digest: str = ""
+    cross_validated: dict[str, Any] | None = None
+    """Scores on the training articles, as `Scores.as_dict` writes them."""
+    test: dict[str, Any] | None = None
+    run_id: str | None = None
+
+    @property
+    def macro_f1(self) -> float:
+        """Cross-validated macro-F1, by which jobs are ranked; the held-out articles choose nothing."""
+        return float(self.cross_validated["macro_f1"]["value"]) if self.cross_validated else float("-inf")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All jobs of a sweep, best first; failed ones last."""
+
+    folder: Path
+    outcomes: tuple[Outcome, ...]
+    run_id: str | None
+
+    @property
+    def failed(self) -> tuple[Outcome, ...]:
+        """The jobs that ended with an error."""
+        return tuple(outcome for outcome in self.outcomes if outcome.error)
+
+
+
+def describe_job(
+    settings: Settings, outcome: Outcome, folder: Path, data: Data, measured: Measured
+) -> Iterator[LogItem]:
+    """Say what the run of a job should record."""
+    yield from flatten(settings.resolved)
+    yield from lineage(git_state(settings.root), outcome.config_digest, to_yaml(settings.resolved))
+    yield TextArtifact("overrides.txt", "".join(f"{override}\n" for override in outcome.overrides))
+    yield DatasetInput("train", data.digest, len(data.paragraphs.texts))
+    yield Tag("crosshead.dataset_digest", data.digest)
+    yield Metric("seconds", outcome.seconds)
+    yield Metric("cache_hit_rate", measured.cache_use.hit_rate)
+    for name, value in measured.cross_validated.metrics().items():
+        yield Metric(f"cv_{name}", value)
+    for name, value in measured.test.metrics().items():
+        yield Metric(f"test_{name}", value)
+    if measured.set_accuracy is not None:
+        yield Metric("test_set_accuracy", measured.set_accuracy.value)
+    for file in (predictions.FILE, OUT_OF_FOLD):
+        yield FileArtifact(folder / file)
+
+
+def describe(sweep: Sweep) -> Iterator[LogItem]:
+    """Say what the parent run should record."""
+    yield Param("n_jobs", len(sweep.outcomes))
+    yield Metric("n_failed", len(sweep.failed))
+    table = to_markdown(sweep)
+    yield TextArtifact("sweep.md", table)
+    yield Tag("mlflow.note.content", table)
+    best = sweep.outcomes[0]
+    if best.error is None:
+        yield Metric("best_cv_macro_f1", best.macro_f1)
+        yield Tag("crosshead.best", best.label)
+        yield Tag("crosshead.best_run", best.run_id or "")
+
+
+def to_markdown(sweep: Sweep) -> str:
+    """Write the jobs as a table, best first."""
+    lines = [
+        "| job | macro-F1, cross-validated | behind the best | macro-F1, held out | log-loss, held out | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    behind = differences(sweep)
+    for outcome in sweep.outcomes:
+        if outcome.cross_validated is None or outcome.test is None:
+            lines.append(
+                f"| {_cell(outcome.label)} | failed: {_cell(outcome.error or '')} | | | | {outcome.seconds:.1f} |"
+            )
+            continue
+        own, test = outcome.cross_validated, outcome.test
+        lines.append(
+            f"| {_cell(outcome.label)} | {shown(own['macro_f1'])} | {behind.get(outcome.number, '')} "
+            f"| {shown(test['macro_f1'])} | {test['log_loss']['value']:.3f} | {outcome.seconds:.1f} |"
+        )
+    notes = ["Ranked by cross-validation on the training articles; intervals are 95 %, from resampling articles."]
+    if len({outcome.dataset_digest for outcome in sweep.outcomes if not outcome.error}) > 1:
+        notes.append("Jobs with different paragraph tables were scored on different paragraphs: do not compare these.")
+    return "\n".join([*lines, "", *notes]) + "\n"
+
+
+def differences(sweep: Sweep) -> dict[int, str]:
+    """Say how far each job is behind the best one, with an interval, where both were scored on the same paragraphs."""
+    from crosshead.evaluation.comparison import paired_bootstrap
+
+    good = [outcome for outcome in sweep.outcomes if not outcome.error]
+    if len(good) < 2:
+        return {}
+    best = _out_of_fold(sweep, good[0])
+    found = {}
+    for outcome in good[1:]:
+        own = _out_of_fold(sweep, outcome)
+        if outcome.dataset_digest != good[0].dataset_digest or not np.array_equal(best["y"], own["y"]):
+            continue
+        types = [str(i) for i in range(best["proba"].shape[1])]
+        compared = paired_bootstrap(best["y"], best["proba"], own["proba"], best["article_id"], section_types=types)
+        found[outcome.number] = shown(asdict(compared.difference), sign=True)
+    return found
+
+
+def _out_of_fold(sweep: Sweep, outcome: Outcome) -> dict[str, Any]:
+    with np.load(sweep.folder / str(outcome.number) / OUT_OF_FOLD, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def shown(interval: dict[str, Any], *, sign: bool = False) -> str:
+    """Write ``0.872 (0.852–0.889)``."""
+    form = "+.3f" if sign else ".3f"
+    value = f"{interval['value']:{form}}"
+    if interval["low"] is None or interval["high"] is None:
+        return value
+    return f"{value} ({interval['low']:{form}} to {interval['high']:{form}})"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
