@@ -19,7 +19,7 @@ os.environ.update(
 for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "CROSSHEAD_ROOT", "CROSSHEAD_ENCODER"):
     os.environ.pop(name, None)
 
-import tiny
+import tiny  # noqa: E402  after the environment is set
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -105,7 +105,7 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="the cache folder .* cannot be made"):
+    with pytest.raises(DataError, match=r"the cache folder .* cannot be made"):
         _cached(tmp_path / "file" / "vectors", Counting()).encode(["abcd"])
 
 

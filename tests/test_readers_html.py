@@ -298,7 +298,8 @@ def test_any_markup_gives_slices_or_an_article_error(source: str) -> None:
 
 def test_a_short_page_keeps_its_paragraphs_and_headings_apart() -> None:
     article = read_article(
-        "<html><body><h1>The lock</h1><p>The lock is shut.</p><h2>Boats</h2><p>Six boats wait below it.</p></body></html>",
+        "<html><body><h1>The lock</h1><p>The lock is shut.</p>"
+        "<h2>Boats</h2><p>Six boats wait below it.</p></body></html>",
         format="html",
     )
     assert article.title == "The lock"

@@ -122,15 +122,15 @@ def test_out_of_fold_rows_come_from_models_that_never_saw_them(tiny_graph: Path)
     texts, y, lengths, ids = tiny.training_rows()
     rows = np.arange(3)
     folds = [(np.arange(3, 12), rows), (rows, np.arange(3, 12))]
-    settings = dict(
-        section_types=tiny.SECTION_TYPES,
-        views=[views.ViewSpec("v", "paragraph", LogisticRegression())],
-        encoder=GraphEncoder(tiny_graph),
-        folds=folds,
-        decoder_weight=0.0,
-        calibrate=False,
-        risk=0.9,
-    )
+    settings = {
+        "section_types": tiny.SECTION_TYPES,
+        "views": [views.ViewSpec("v", "paragraph", LogisticRegression())],
+        "encoder": GraphEncoder(tiny_graph),
+        "folds": folds,
+        "decoder_weight": 0.0,
+        "calibrate": False,
+        "risk": 0.9,
+    }
     changed = y.copy()
     changed[:3] = [3, 2, 1]
     before = train(Paragraphs(texts, y, lengths, ids), **settings).out_of_fold

@@ -1,4 +1,4 @@
-"""Real small members of the family: a graph encoder of one embedding table, and a tagger trained on twelve paragraphs."""
+"""Real small members of the family: an encoder of one embedding table, a tagger trained on twelve paragraphs."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ _OF_LOGISTIC_REGRESSION = {
     "n_jobs": "nothing: crosshead sets the number of threads",
 }
 
+
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from crosshead import predictions
+from crosshead.evaluation.bootstrap import Interval
 from crosshead.evaluation.comparison import paired_bootstrap
 from crosshead.lineage import git_state, lineage
 from crosshead.log_items import DatasetInput, FileArtifact, LogItem, Metric, Param, Tag, TextArtifact, flatten
@@ -50,6 +51,8 @@ class Sweep:
 
     folder: Path
     outcomes: tuple[Outcome, ...]
+    behind: Mapping[int, Interval]
+    """By job number: how much less macro-F1 than the best job, on the same out-of-fold paragraphs."""
     run_id: str | None
 
     @property
@@ -57,6 +60,33 @@ class Sweep:
         """The jobs that ended with an error."""
         return tuple(outcome for outcome in self.outcomes if outcome.error)
 
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the table should know."""
+        notes = ["Ranked by cross-validation on the training articles; intervals are 95 %, from resampling articles."]
+        if len({outcome.dataset_digest for outcome in self.outcomes if not outcome.error}) > 1:
+            notes.append(
+                "Not all jobs had the same paragraph table; only jobs with the best one's can be compared to it."
+            )
+        return notes
+
+
+def rank(folder: Path, outcomes: Sequence[Outcome], run_id: str | None) -> Sweep:
+    """Put the jobs in order, and compare each with the best one, paragraph by paragraph."""
+    ranked = tuple(sorted(outcomes, key=lambda outcome: (-outcome.macro_f1, outcome.number)))
+    good = [outcome for outcome in ranked if not outcome.error]
+    behind: dict[int, Interval] = {}
+    for outcome in good[1:]:
+        best, own = (_out_of_fold(folder, job) for job in (good[0], outcome))
+        if outcome.dataset_digest == good[0].dataset_digest and np.array_equal(best["y"], own["y"]):
+            compared = paired_bootstrap(best["y"], best["proba"], own["proba"], best["article_id"])
+            behind[outcome.number] = compared.difference
+    return Sweep(folder, ranked, behind, run_id)
+
+
+def _out_of_fold(folder: Path, outcome: Outcome) -> dict[str, Any]:
+    with np.load(folder / str(outcome.number) / OUT_OF_FOLD, allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def describe_job(
@@ -94,64 +124,40 @@ def describe(sweep: Sweep) -> Iterator[LogItem]:
         yield Tag("crosshead.best_run", best.run_id or "")
 
 
+COLUMNS = ("macro-F1, cross-validated", "behind the best", "macro-F1, held out", "log-loss, held out", "seconds")
+
+
+def cells(sweep: Sweep, outcome: Outcome) -> list[str]:
+    """Return a job's cells, in the order of `COLUMNS`; none where it failed."""
+    if outcome.cross_validated is None or outcome.test is None:
+        return []
+    behind = sweep.behind.get(outcome.number)
+    return [
+        shown(outcome.cross_validated["macro_f1"]),
+        shown(behind.as_dict(), sign=True) if behind else "",
+        shown(outcome.test["macro_f1"]),
+        f"{outcome.test['log_loss']['value']:.3f}",
+        f"{outcome.seconds:.1f}",
+    ]
+
+
 def to_markdown(sweep: Sweep) -> str:
     """Write the jobs as a table, best first."""
-    lines = [
-        "| job | macro-F1, cross-validated | behind the best | macro-F1, held out | log-loss, held out | seconds |",
-        "|---|---|---|---|---|---|",
-    ]
-    behind = differences(sweep)
+    lines = [f"| job | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
     for outcome in sweep.outcomes:
-        if outcome.cross_validated is None or outcome.test is None:
-            lines.append(
-                f"| {_cell(outcome.label)} | failed: {_cell(outcome.error or '')} | | | | {outcome.seconds:.1f} |"
-            )
-            continue
-        own, test = outcome.cross_validated, outcome.test
-        lines.append(
-            f"| {_cell(outcome.label)} | {shown(own['macro_f1'])} | {behind.get(outcome.number, '')} "
-            f"| {shown(test['macro_f1'])} | {test['log_loss']['value']:.3f} | {outcome.seconds:.1f} |"
-        )
-    notes = ["Ranked by cross-validation on the training articles; intervals are 95 %, from resampling articles."]
-    if len({outcome.dataset_digest for outcome in sweep.outcomes if not outcome.error}) > 1:
-        notes.append("Jobs with different paragraph tables were scored on different paragraphs: do not compare these.")
-    return "\n".join([*lines, "", *notes]) + "\n"
+        row = cells(sweep, outcome) or [f"failed: {outcome.error}", "", "", "", f"{outcome.seconds:.1f}"]
+        lines.append("| " + " | ".join(_cell(text) for text in (outcome.label, *row)) + " |")
+    return "\n".join([*lines, "", *sweep.notes]) + "\n"
 
 
-def differences(sweep: Sweep) -> dict[int, str]:
-    """Say how far each job is behind the best one, with an interval, where both were scored on the same paragraphs."""
-    from crosshead.evaluation.comparison import paired_bootstrap
-
-    good = [outcome for outcome in sweep.outcomes if not outcome.error]
-    if len(good) < 2:
-        return {}
-    best = _out_of_fold(sweep, good[0])
-    found = {}
-    for outcome in good[1:]:
-        own = _out_of_fold(sweep, outcome)
-        if outcome.dataset_digest != good[0].dataset_digest or not np.array_equal(best["y"], own["y"]):
-            continue
-        types = [str(i) for i in range(best["proba"].shape[1])]
-        compared = paired_bootstrap(best["y"], best["proba"], own["proba"], best["article_id"], section_types=types)
-        found[outcome.number] = shown(asdict(compared.difference), sign=True)
-    return found
-
-
-def _out_of_fold(sweep: Sweep, outcome: Outcome) -> dict[str, Any]:
-    with np.load(sweep.folder / str(outcome.number) / OUT_OF_FOLD, allow_pickle=False) as arrays:
-        return dict(arrays)
-
-
-def shown(interval: dict[str, Any], *, sign: bool = False) -> str:
-    """Write ``0.872 (0.852–0.889)``."""
-    form = "+.3f" if sign else ".3f"
+def shown(interval: Mapping[str, Any], *, sign: bool = False) -> str:
+    """Write ``0.872 (0.852–0.889)``, and a difference as ``-0.012 (-0.020 to -0.003)``."""
+    form, dash = ("+.3f", " to ") if sign else (".3f", "–")
     value = f"{interval['value']:{form}}"
     if interval["low"] is None or interval["high"] is None:
         return value
-    return f"{value} ({interval['low']:{form}} to {interval['high']:{form}})"
+    return f"{value} ({interval['low']:{form}}{dash}{interval['high']:{form}})"
 
 
 def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
-
-

@@ -24,11 +24,11 @@ import numpy as np
 from crosshead import predictions
 from crosshead.corpus import write_file
 from crosshead.errors import ConfigError, CrossheadError
-from crosshead.lineage import git_state, lineage
-from crosshead.log_items import DatasetInput, FileArtifact, LogItem, Metric, Param, Tag, TextArtifact, flatten
+from crosshead.log_items import Tag
 from crosshead.measuring import Data, Measured, measure, read_data
 from crosshead.settings import CONFIG_NAME, Settings, config_digest, from_hydra, load_settings, to_yaml
-from crosshead.tracking import Tracking
+from crosshead.sweep_results import KIND, OUT_OF_FOLD, OUTCOME, OVERRIDES, Outcome, Sweep, describe, describe_job, rank
+from crosshead.tracking import Run, Tracking
 
 Prepare = Callable[[Settings], object]
 Report = Callable[[str, int, int], None]
@@ -42,8 +42,8 @@ def launch(
     Parameters
     ----------
     overrides
-        As on Hydra's command line: ``key=a,b`` and ``key=range(1,4)`` make several jobs, ``hydra/launcher=NAME`` chooses
-        where they run.
+        As on Hydra's command line: ``key=a,b`` and ``key=range(1,4)`` make several jobs, ``hydra/launcher=NAME``
+        chooses where they run.
     prepare
         Called with a job's settings where the paragraph table is to be prepared first; a function of a module, since it
         travels to other processes by name.
@@ -61,14 +61,14 @@ def launch(
     job = partial(_run_job, root=root, folder=folder, varied=varied, prepare=prepare)
     if not settings.tracking.enabled:
         outcomes = _multirun(partial(job, parent_run_id=None), overrides, folder, len(jobs), report)
-        return _finish(Sweep(folder, outcomes, None))
+        return _finish(rank(folder, outcomes, None))
     # The store is migrated, and the experiment made, by whoever opens the parent run: before any job can start.
     tracking = Tracking.at(root, settings.tracking.experiment, settings.tracking.uri)
     tags = [Tag(KIND, "sweep"), Tag(OVERRIDES, " ".join(overrides)), Tag("crosshead.sweep", folder.name)]
     name = f"sweep · {' × '.join(varied) or 'one job'}"
     with tracking.run(name, tags=tags) as parent:
         outcomes = _multirun(partial(job, parent_run_id=parent.run_id), overrides, folder, len(jobs), report)
-        sweep = Sweep(folder, outcomes, parent.run_id)
+        sweep = rank(folder, outcomes, parent.run_id)
         parent.log(describe(sweep))
         return _finish(sweep)
 
@@ -163,8 +163,11 @@ def _multirun(
     done = threading.Event()
 
     def watch() -> None:
+        last = -1
         while not done.wait(0.3):
-            report("jobs", len(list(folder.glob(f"*/{OUTCOME}"))), n_jobs)
+            if (n_done := len(list(folder.glob(f"*/{OUTCOME}")))) != last:
+                report("jobs", n_done, n_jobs)
+            last = n_done
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -179,8 +182,7 @@ def _multirun(
     finally:
         done.set()
         watcher.join()
-    outcomes = [done.return_value for batch in batches for done in batch]
-    return tuple(sorted(outcomes, key=lambda outcome: (-outcome.macro_f1, outcome.number)))
+    return tuple(done.return_value for batch in batches for done in batch)
 
 
 def _quoted(text: str) -> str:
@@ -204,14 +206,32 @@ def _run_job(
     started = time.perf_counter()
     try:
         settings = from_hydra(cfg, root)
-        if prepare is not None:
-            settings = _prepared(settings, folder, prepare)
-        outcome = _measured(settings, outcome, folder / str(number), parent_run_id, started)
+        with _recording(settings, outcome, parent_run_id) as run:
+            outcome = replace(outcome, run_id=run.run_id if run else None)
+            if prepare is not None:
+                settings = _prepared(settings, folder, prepare)
+            data = read_data(settings)
+            measured = measure(settings, data)
+            outcome = _written(settings, outcome, folder / str(number), data, measured, started)
+            if run is not None:
+                run.log(describe_job(settings, outcome, folder / str(number), data, measured))
     except Exception as error:
         told = str(error) if isinstance(error, CrossheadError) else f"{type(error).__name__}: {error}"
         outcome = replace(outcome, error=told, seconds=time.perf_counter() - started)
     write_file(folder / str(number) / OUTCOME, (json.dumps(asdict(outcome), indent=1) + "\n").encode())
     return outcome
+
+
+@contextmanager
+def _recording(settings: Settings, outcome: Outcome, parent_run_id: str | None) -> Iterator[Run | None]:
+    """Open a run below the parent; the parent comes as an argument, since MLFLOW_RUN_ID would make it the job's own."""
+    if parent_run_id is None:
+        yield None
+        return
+    tracking = Tracking.at(settings.root, settings.tracking.experiment, settings.tracking.uri)
+    tags = [Tag(KIND, "job"), Tag(OVERRIDES, " ".join(outcome.overrides))]
+    with tracking.run(outcome.label, parent_run_id=parent_run_id, tags=tags) as run:
+        yield run
 
 
 def _prepared(settings: Settings, folder: Path, prepare: Prepare) -> Settings:
@@ -225,20 +245,6 @@ def _prepared(settings: Settings, folder: Path, prepare: Prepare) -> Settings:
         if not (settings.prepared_dir / "corpus.json").is_file():
             prepare(settings)
     return settings
-
-
-def _measured(settings: Settings, outcome: Outcome, folder: Path, parent_run_id: str | None, started: float) -> Outcome:
-    if parent_run_id is None:
-        data = read_data(settings)
-        return _written(settings, outcome, folder, data, measure(settings, data), started)
-    tracking = Tracking.at(settings.root, settings.tracking.experiment, settings.tracking.uri)
-    tags = [Tag(KIND, "job"), Tag(OVERRIDES, " ".join(outcome.overrides))]
-    with tracking.run(outcome.label, parent_run_id=parent_run_id, tags=tags) as run:
-        data = read_data(settings)
-        measured = measure(settings, data)
-        outcome = replace(_written(settings, outcome, folder, data, measured, started), run_id=run.run_id)
-        run.log(describe_job(settings, outcome, folder, data, measured))
-    return outcome
 
 
 def _written(
