@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
@@ -103,6 +106,28 @@ def test_classifiers_that_no_head_can_stand_for_are_refused(classifier, message,
     feats = views.features(views.ViewSpec("v", "paragraph", classifier), inputs)
     with pytest.raises(ConfigError, match=message):
         views.fit(feats, tiny.training_rows()[1], np.arange(12), 4)
+
+
+@pytest.mark.parametrize("n_features", [20, 200], ids=["primal", "dual"])
+def test_fits_at_once_are_the_fits_one_after_the_other(n_features: int) -> None:
+    """liblinear draws from one generator a process; fits in threads must not disturb each other."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(120, n_features)), rng.integers(0, 4, 120)
+    spec = views.ViewSpec("v", "paragraph", LinearSVC(C=10, random_state=0, tol=1e-12, max_iter=20))
+    feats = views.Features(spec, X, np.arange(120), 120)
+    others = views.Features(spec, rng.normal(size=(120, 20)), np.arange(120), 120)
+    rows = np.arange(120)
+
+    def coef(i: int) -> np.ndarray:
+        return np.asarray(views.fit(others if i % 3 == 0 else feats, y, rows, 4).view.head.coef)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # wanted: it never ends by itself, so every draw counts
+        alone = [coef(i) for i in range(3)]
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(coef, range(60)))
+    for i, found in enumerate(together):
+        assert np.array_equal(found, alone[0 if i % 3 == 0 else 1])
 
 
 def test_neighbours_on_words_are_refused(inputs) -> None:

@@ -13,6 +13,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from crosshead.errors import ConfigError
 
 _ALLOWED_TARGETS = ("crosshead.", "sklearn.")
+_OF_LOGISTIC_REGRESSION = {
+    "penalty": "l1_ratio (0 is L2, 1 is L1) together with C",
+    "multi_class": "nothing: scikit-learn is multinomial by itself",
+    "n_jobs": "nothing: crosshead sets the number of threads",
+}
 RENAMED = {
     "LogisticRegression": _OF_LOGISTIC_REGRESSION,
     "LogisticRegressionCV": _OF_LOGISTIC_REGRESSION,

@@ -61,7 +61,7 @@ def _signature(section_types: tuple[str, ...]) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    from crosshead.mlflow_model import SCORE
+    from crosshead.tables import SCORE
 
     inputs = [
         ColSpec("string", "text"),

@@ -13,18 +13,16 @@ from typing import Any
 
 import mlflow
 import mlflow.models
-import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
 from crosshead import bundle
 from crosshead.errors import DataError
+from crosshead.tables import SCORE, articles_of, as_columns
 from crosshead.tagger import Tag, Tagger
 
 ARTIFACT = "bundle"
 """Name of the bundle among the model's artifacts."""
-SCORE = "score_"
-"""In front of a section type: the column with its probability."""
 
 
 class TaggerModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, unused-ignore]  # mlflow ships no types
@@ -55,37 +53,9 @@ class TaggerModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, unused-ignor
             raise MlflowException.invalid_parameter_value(str(error)) from error
 
 
-def as_columns(model_input: Any) -> dict[str, list[Any]]:
-    """Read texts, and where given article ids and paragraph numbers, from whatever MLflow hands over."""
-    if isinstance(model_input, str):
-        return {"text": [model_input]}
-    columns = getattr(model_input, "columns", None)
-    if columns is not None:
-        names = [str(name) for name in columns]
-        if "text" not in names and len(names) == 1:
-            return {"text": model_input.iloc[:, 0].tolist()}
-        rows = {name: model_input[column].tolist() for name, column in zip(names, columns, strict=True)}
-    elif isinstance(model_input, dict):
-        rows = {str(name): _as_list(values) for name, values in model_input.items()}
-    else:
-        listed = _as_list(model_input)
-        if not all(isinstance(row, dict) for row in listed) or not listed:
-            return {"text": listed}
-        rows = {name: [row.get(name) for row in listed] for name in dict.fromkeys(key for row in listed for key in row)}
-    if "text" not in rows:
-        raise DataError(f"the table has columns {list(rows)}; it needs a column 'text' with one paragraph a row")
-    if len(rows["text"]) == 1 and isinstance(rows["text"][0], list | tuple | np.ndarray):
-        return {name: _as_list(values[0]) for name, values in rows.items()}  # MLflow's reading of {"text": [...]}
-    return rows
-
-
 def tag_table(tagger: Tagger, rows: dict[str, list[Any]]) -> list[Tag]:
     """Tag every row; rows of one article inform each other in the order of their paragraph numbers."""
-    texts = rows["text"]
-    missing = [i for i, text in enumerate(texts) if not isinstance(text, str)]
-    if missing:
-        raise DataError(f"rows {_some(missing)} have no text; give every row a string or leave the row out")
-    articles = _articles(rows, len(texts))
+    texts, articles = rows["text"], articles_of(rows)
     tags: dict[int, Tag] = {}
     for article, answers in zip(
         articles, tagger.tag_articles([[texts[i] for i in article] for article in articles]), strict=True
@@ -105,45 +75,6 @@ def as_table(tags: Sequence[Tag], section_types: Iterable[str]) -> pd.DataFrame:
     for name in section_types:
         columns[f"{SCORE}{name}"] = pd.Series([tag.scores[name] for tag in tags], dtype="float64")
     return pd.DataFrame(columns)
-
-
-def _articles(rows: dict[str, list[Any]], n_rows: int) -> list[list[int]]:
-    """Row numbers of each article in reading order; a row without article id is an article of its own."""
-    ids = [_id(value) for value in rows.get("article_id", [None] * n_rows)]
-    numbers = rows.get("paragraph")
-    articles: dict[Any, list[int]] = {}
-    for i, article_id in enumerate(ids):
-        articles.setdefault((i,) if article_id is None else article_id, []).append(i)
-    if numbers is None:
-        return list(articles.values())
-    for article_id, members in articles.items():
-        if isinstance(article_id, tuple):
-            continue
-        own = [numbers[i] for i in members]
-        if any(_id(number) is None for number in own):
-            raise DataError(f"article {article_id!r} has rows without a paragraph number; number all of them or none")
-        if len(set(own)) < len(own):
-            raise DataError(
-                f"article {article_id!r} has the same paragraph number twice; number its paragraphs 0, 1, 2 …"
-            )
-        members.sort(key=lambda i: numbers[i])
-    return list(articles.values())
-
-
-def _id(value: Any) -> Any:
-    """Return None for every way in which pandas and JSON say that a value is missing."""
-    if value is None or (isinstance(value, float) and value != value) or type(value).__name__ == "NAType":
-        return None
-    return value if value != "" else None
-
-
-def _as_list(values: Any) -> list[Any]:
-    listed = values.tolist() if hasattr(values, "tolist") else list(values)
-    return [row[0] if isinstance(row, list) and len(row) == 1 else row for row in listed]
-
-
-def _some(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers[:5])) + (" …" if len(numbers) > 5 else "")
 
 
 mlflow.models.set_model(TaggerModel())

@@ -1,4 +1,4 @@
-"""Where a model comes from: champion → version → run → configuration, code, data, encoder, bundle; each link checked."""
+"""Where a model comes from: champion → version → run → configuration, code, data, encoder, bundle, links checked."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ def fetch(tracking: Tracking, uri: str, cache_dir: Path) -> Path:
             registered = _existing(tracking, uri, parts)
             location = tracking.client.get_model_version_download_uri(registered.name, str(registered.version))
             return _files_at(tracking, location, registered.tags.get(DIGEST_TAG, ""), cache_dir)
-        logged = _find_logged_model(tracking, parts["model_id"] or _model_of_run(tracking, parts["run_id"]))
+        logged = _find_logged_model(tracking, parts["model_id"] or model_of_run(tracking, parts["run_id"]))
     return _files_at(tracking, logged.artifact_location, logged.tags.get(DIGEST_TAG, ""), cache_dir)
 
 
@@ -313,7 +313,14 @@ def _parse(uri: str) -> dict[str, str]:
     return {key: value or "" for key, value in match.groupdict().items()}
 
 
-def _model_of_run(tracking: Tracking, run_id: str) -> str:
+def model_of_run(tracking: Tracking, run_id: str) -> str:
+    """Return the id of the model that a run logged.
+
+    Raises
+    ------
+    TrackingError
+        If it logged none.
+    """
     run = tracking.find_run(run_id)
     outputs = run.outputs.model_outputs if run is not None and run.outputs is not None else []
     if not outputs:

@@ -208,12 +208,13 @@ def clusters(
     """Group unit vectors around weighted means (spherical k-means); return each one's cluster and nearness to it."""
     centres = vectors[rng.choice(len(vectors), n_clusters, replace=False, p=weight / weight.sum())]
     cluster = np.zeros(len(vectors), dtype=np.int64)
+    weighted = vectors * weight[:, None].astype(np.float32)
     for _ in range(_CLUSTER_STEPS):
         before, cluster = cluster, (vectors @ centres.T).argmax(axis=1)
-        sums = np.zeros_like(centres, dtype=np.float64)
-        np.add.at(sums, cluster, vectors * weight[:, None])
-        norms = np.linalg.norm(sums, axis=1, keepdims=True)
-        centres = np.where(norms > 0, sums / np.maximum(norms, 1e-12), centres).astype(np.float32)
+        order = np.argsort(cluster, kind="stable")
+        present, starts = np.unique(cluster[order], return_index=True)
+        sums = np.add.reduceat(weighted[order], starts, axis=0)
+        centres[present] = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
         if (cluster == before).all():
             break
     return cluster, np.einsum("nd,nd->n", vectors, centres[cluster]).astype(np.float64)

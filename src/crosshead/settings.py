@@ -23,11 +23,6 @@ from crosshead.taxonomy import Taxonomy
 from crosshead.views import ViewSpec
 
 CONFIG_NAME = "config"
-_OF_LOGISTIC_REGRESSION = {
-    "penalty": "l1_ratio (0 is L2, 1 is L1) together with C",
-    "multi_class": "nothing: scikit-learn is multinomial by itself",
-    "n_jobs": "nothing: crosshead sets the number of threads",
-}
 
 
 class _Settings(BaseModel):
@@ -91,6 +86,19 @@ class TrackingSettings(_Settings):
     log_model: bool
 
 
+class PromotionSettings(_Settings):
+    """What a run must reach to become the champion."""
+
+    level: float = Field(gt=0.5, lt=1)
+    """Confidence of the one-sided bounds."""
+    margin: float = Field(ge=0, lt=1)
+    """F1 that a section type may lose."""
+    max_ece: float = Field(gt=0, le=1)
+    max_latency_ratio: float = Field(gt=0)
+    max_mb: float = Field(gt=0)
+    n_resamples: int = Field(ge=200)
+
+
 class Settings(_Settings):
     """Everything a stage needs to know."""
 
@@ -112,6 +120,8 @@ class Settings(_Settings):
     tracking: TrackingSettings
     search: SearchSettings | None = None
     """What `crosshead search` varies; nothing else looks at it."""
+    promotion: PromotionSettings | None = None
+    """The gate of `crosshead promote`; nothing else looks at it."""
     resolved: dict[str, Any] = Field(repr=False)
     """The composed configuration as plain values, for the record."""
 

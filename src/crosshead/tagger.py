@@ -7,7 +7,7 @@ they say, and paragraphs of one article inform their neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -169,10 +169,7 @@ class Looked:
 
 def read_inputs(texts: Sequence[str], encoder: Encoder | None, *, with_sentences: bool) -> Inputs:
     """Normalise texts and encode what the views will look at, in one pass over the encoder."""
-    cleaned = [normalise(_checked(text, i)) for i, text in enumerate(texts)]
-    for i, text in enumerate(cleaned):
-        if not text:
-            raise DataError(f"paragraph {i} holds no text; leave it out or give it at least one word")
+    cleaned = clean(texts)
     inputs = Inputs(cleaned, n_truncated=np.zeros(len(cleaned), dtype=np.int64))
     if encoder is None:
         return inputs
@@ -186,13 +183,27 @@ def read_inputs(texts: Sequence[str], encoder: Encoder | None, *, with_sentences
     return inputs
 
 
-def _checked(text: str, i: int) -> str:
+def clean(texts: Sequence[str], name: Callable[[int], str] = "paragraph {}".format) -> list[str]:
+    """Normalise texts; ``name`` names one in a message.
+
+    Raises
+    ------
+    DataError
+        If one is no string, holds no text, or is longer than ``text.MAX_CHARACTERS``.
+    """
+    cleaned = [normalise(_checked(text, i, name)) for i, text in enumerate(texts)]
+    for i, text in enumerate(cleaned):
+        if not text:
+            raise DataError(f"{name(i)} holds no text; leave it out or give it at least one word")
+    return cleaned
+
+
+def _checked(text: str, i: int, name: Callable[[int], str]) -> str:
     if not isinstance(text, str):
-        raise DataError(f"paragraph {i} is {type(text).__name__}, not text; give a string")
+        raise DataError(f"{name(i)} is {type(text).__name__}, not text; give a string")
     if len(text) > MAX_CHARACTERS:
         raise DataError(
-            f"paragraph {i} has {len(text):,} characters; at most {MAX_CHARACTERS:,} are tagged as one paragraph; "
-            "split it"
+            f"{name(i)} has {len(text):,} characters; at most {MAX_CHARACTERS:,} are tagged as one paragraph; split it"
         )
     return text
 

@@ -267,7 +267,7 @@ class Tracking:
 
     def _start(self, name: str, parent_run_id: str | None, tags: Iterable[Tag]) -> Run:
         all_tags = {
-            "mlflow.user": _user(),
+            "mlflow.user": user(),
             "mlflow.source.name": "crosshead",
             "mlflow.source.type": "LOCAL",
             "crosshead.version": crosshead.__version__,
@@ -369,7 +369,8 @@ def _try_acquire(lock: BaseFileLock, timeout_s: float = 0) -> bool:
     return True
 
 
-def _user() -> str:
+def user() -> str:
+    """Return who is at work here."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container without a user database

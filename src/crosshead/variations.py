@@ -16,7 +16,7 @@ from crosshead.search_space import Dimension, SearchSettings, Value
 from crosshead.settings import Settings, choices, compose, from_plain
 
 CONF = "conf"
-_NOT_WRITTEN = ("experiment", "search", "tracking")
+_NOT_WRITTEN = ("experiment", "search", "promotion", "tracking")
 Values = Mapping[str, Value]
 """Values by configuration key; the key of a group, such as ``classifier``, takes the name of a choice."""
 

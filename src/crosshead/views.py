@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -25,8 +25,6 @@ from crosshead.tfidf import Tfidf, terms
 Kind = Literal["paragraph", "sentence", "tfidf"]
 _IMPOSSIBLE = -30.0
 """Logit of a section type that the classifier never saw."""
-_LIBLINEAR = threading.Lock()
-"""liblinear has one random generator a process: of two fits at once, each would draw numbers meant for the other."""
 
 
 @dataclass(frozen=True)
@@ -144,9 +142,44 @@ def fit(feats: Features, y: NDArray[np.int64], paragraphs: NDArray[np.int64], n_
 def _fitted(classifier: ClassifierMixin, X: Any, targets: NDArray[np.int64]) -> ClassifierMixin:
     """Fit a copy of a classifier, to the same bits whatever else is being fitted."""
     estimator = clone(classifier)
-    uses_liblinear = isinstance(estimator, LinearSVC) or getattr(estimator, "solver", None) == "liblinear"
-    with _LIBLINEAR if uses_liblinear else nullcontext():
+    with _LIBLINEAR.use(alone=_draws(estimator, X)) if _is_liblinear(estimator) else nullcontext():
         return estimator.fit(X, targets)
+
+
+def _is_liblinear(estimator: ClassifierMixin) -> bool:
+    return isinstance(estimator, LinearSVC) or getattr(estimator, "solver", None) == "liblinear"
+
+
+def _draws(estimator: ClassifierMixin, X: Any) -> bool:
+    """Say if liblinear draws random numbers: it does for the dual problem, not for the primal one."""
+    if not isinstance(estimator, LinearSVC) or estimator.loss != "squared_hinge":
+        return True
+    return estimator.dual is True or (estimator.dual == "auto" and X.shape[0] < X.shape[1])
+
+
+class _Turns:
+    """Lets many use something together, or one alone."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._n_users = 0
+
+    @contextmanager
+    def use(self, *, alone: bool) -> Iterator[None]:
+        """Wait until nobody else uses it, or, where ``alone`` is false, nobody uses it alone."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._n_users == 0 or (self._n_users > 0 and not alone))
+            self._n_users = -1 if alone else self._n_users + 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._n_users = 0 if alone else self._n_users - 1
+                self._changed.notify_all()
+
+
+_LIBLINEAR = _Turns()
+"""liblinear has one random generator a process, and every fit seeds it: a fit that draws numbers must be alone."""
 
 
 def _head_of(spec: ViewSpec, estimator: ClassifierMixin, n_section_types: int) -> Head:

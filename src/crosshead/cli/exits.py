@@ -10,6 +10,7 @@ class Exit(IntEnum):
 
     OK = 0
     FAILED_INPUTS = 1
+    REFUSED = 1
     USAGE = 2
     DATA = 3
     MODEL = 4
@@ -22,7 +23,7 @@ class Exit(IntEnum):
 
 MEANINGS = {
     Exit.OK: "done",
-    Exit.FAILED_INPUTS: "done, but some inputs could not be tagged",
+    Exit.FAILED_INPUTS: "done, but some inputs could not be tagged; or a run is not good enough to be promoted",
     Exit.USAGE: "wrong usage or configuration",
     Exit.DATA: "data or files that cannot be used",
     Exit.MODEL: "encoder or saved tagger missing, damaged or foreign",

@@ -33,9 +33,16 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "log": ("crosshead.cli.log:log", "Send results that the MLflow server did not take."),
     },
     "Label": {
+        "zero-shot": ("crosshead.cli.zero_shot:zero_shot", "Make a first tagger from the taxonomy's descriptions."),
+        "rules": ("crosshead.cli.rules:rules", "Show what rules and headings find, and how far to believe each."),
+        "select": ("crosshead.cli.select:select", "Choose the paragraphs to read next, and write a queue."),
         "label": ("crosshead.cli.label:label", "Label paragraphs on a page, one key press each."),
         "agreement": ("crosshead.cli.agreement:agreement", "Measure how annotators agree; list what they dispute."),
         "adjudicate": ("crosshead.cli.adjudicate:adjudicate", "Settle the paragraphs whose annotators are divided."),
+        "suspects": (
+            "crosshead.cli.suspects:suspects",
+            "Show labels that are probably wrong, the most suspicious first.",
+        ),
         "data": ("crosshead.cli.data:data", "Bring labels together; show what changed in a corpus."),
     },
     "Look after": {

@@ -31,7 +31,7 @@ def read_items(stream: BinaryIO, file: str, *, max_bytes: int = MAX_INPUT_BYTES)
         n_read += len(lines)
 
 
-class _Cutter:
+class Cutter:
     """Cuts blocks of bytes into lines, holding at most ``max_bytes`` of one."""
 
     def __init__(self, max_bytes: int) -> None:
@@ -67,7 +67,7 @@ class _Cutter:
 
 
 def _arrived(stream: BinaryIO, max_bytes: int) -> Iterator[list[bytes | None]]:
-    cutter = _Cutter(max_bytes)
+    cutter = Cutter(max_bytes)
     lines: list[bytes | None] = []
     n_bytes = 0
     while block := _read(stream):

@@ -110,8 +110,8 @@ def show_totals(out: Console, votes: Votes, model: LabelModel, pool: Pool) -> No
     counts = votes.counts()
     contested = (counts > 0).sum(axis=1) > 1
     out.print(
-        f"{votes.covered.mean():.0%} of {counted(len(pool), 'paragraph')} have a vote, {contested.mean():.0%} have votes "
-        "for several section types"
+        f"{votes.covered.mean():.0%} of {counted(len(pool), 'paragraph')} have a vote, {contested.mean():.0%} have "
+        "votes for several section types"
     )
     checked = votes.covered & (pool.annotated >= 0)
     if checked.any():
@@ -119,8 +119,8 @@ def show_totals(out: Console, votes: Votes, model: LabelModel, pool: Pool) -> No
         by_count = (counts[checked].argmax(axis=1) == truth).mean()
         by_model = (model.log_proba(votes)[checked].argmax(axis=1) == truth).mean()
         out.print(
-            f"of {counted(int(checked.sum()), 'annotated paragraph')} with a vote, {by_count:.0%} are right by counting, "
-            f"{by_model:.0%} by the label model"
+            f"of {counted(int(checked.sum()), 'annotated paragraph')} with a vote, {by_count:.0%} are right by "
+            f"counting, {by_model:.0%} by the label model"
         )
 
 

@@ -102,9 +102,8 @@ def show_scores_against(
         return
     ids = [pool.article_ids[row] for row in known]
     scores = evaluate(y[known], proba[known], ids, settings.taxonomy.section_types, seed=settings.seed)
-    out.print(
-        f"  against {what}: macro-F1 {scores.macro_f1}, accuracy {scores.accuracy} on {counted(len(known), 'paragraph')}"
-    )
+    told = f"macro-F1 {scores.macro_f1}, accuracy {scores.accuracy}"
+    out.print(f"  against {what}: {told} on {counted(len(known), 'paragraph')}")
 
 
 def say_first(out: Console, settings: Settings, model: FirstModel, folder: Path) -> None:

@@ -14,12 +14,11 @@ FIELDS = "fields"
 """Attribute of a log record that holds what is told beside its message; set with ``extra={FIELDS: {...}}``."""
 
 
-def _frames(record: logging.LogRecord) -> str:
-    """Return where an exception arose, without its message: other people's exceptions may quote a text."""
-    if not record.exc_info or record.exc_info[0] is None:
-        return ""
-    kind, _, trace = record.exc_info
-    return f"{kind.__name__}\n{''.join(traceback.format_tb(trace))}"
+def log_mistake(event: str, error: BaseException, **fields: Any) -> None:
+    """Log where an exception arose, without its message: other people's exceptions may quote a text."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    told = {**fields, "exception": type(error).__name__, "frames": frames}
+    logging.getLogger(NAME).error(event, extra={FIELDS: told})
 
 
 class JsonFormatter(logging.Formatter):
@@ -34,8 +33,6 @@ class JsonFormatter(logging.Formatter):
             "event": record.getMessage(),
             **getattr(record, FIELDS, {}),
         }
-        if frames := _frames(record):
-            told["exception"] = frames
         return json.dumps(told, ensure_ascii=False, default=str)
 
 
@@ -44,12 +41,11 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record."""
-        told = " ".join(f"{name}={value}" for name, value in getattr(record, FIELDS, {}).items())
-        time = self.formatTime(record, "%H:%M:%S")
-        frames = _frames(record)
-        return f"{time} {record.levelname:7} {record.getMessage()}{' ' if told else ''}{told}" + (
-            f"\n{frames}" if frames else ""
-        )
+        fields = dict(getattr(record, FIELDS, {}))
+        frames = fields.pop("frames", "")
+        told = "".join(f" {name}={value}" for name, value in fields.items())
+        line = f"{self.formatTime(record, '%H:%M:%S')} {record.levelname:7} {record.getMessage()}{told}"
+        return f"{line}\n{frames}" if frames else line
 
 
 def log_to(stream: TextIO | None = None, *, as_json: bool) -> None:

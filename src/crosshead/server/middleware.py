@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crosshead.server.errors import KIND_HEADER, RefusedError, error_response, refusal
 from crosshead.server.keys import RateLimit
-from crosshead.server.logs import FIELDS, NAME
+from crosshead.server.logs import FIELDS, NAME, log_mistake
 from crosshead.server.metrics import Metrics
 from crosshead.server.settings import ServerSettings
 
@@ -74,8 +74,8 @@ class Entry:
 
         try:
             await self._app(scope, receive, noted)
-        except Exception:
-            log.exception("unexpected", extra={FIELDS: {"request_id": request_id}})
+        except Exception as error:
+            log_mistake("unexpected", error, request_id=request_id)
             if not status:
                 await error_response(500, "a mistake in the server; its log says where")(scope, receive, noted)
         finally:

@@ -18,7 +18,7 @@ from crosshead.errors import BundleError, CrossheadError
 from crosshead.heads import Floats
 from crosshead.loading import Found, Model
 from crosshead.server.errors import RefusedError
-from crosshead.server.logs import FIELDS, NAME
+from crosshead.server.logs import FIELDS, NAME, log_mistake
 from crosshead.server.metrics import Metrics
 from crosshead.tagger import Looked
 
@@ -175,10 +175,10 @@ class ModelKeeper:
             except Exception as error:
                 self._refused = stamp
                 self._metrics.reloads.labels("refused").inc()
-                reason = str(error) if isinstance(error, CrossheadError) else type(error).__name__
-                log.exception("new model refused", extra={FIELDS: {"reason": reason, **self.current.info}})
                 if isinstance(error, CrossheadError):
+                    log.error("new model refused", extra={FIELDS: {"reason": str(error)}})
                     raise
+                log_mistake("new model refused", error)
                 raise BundleError(f"the saved tagger cannot be loaded ({type(error).__name__}); train again") from error
             self._metrics.reloads.labels("taken").inc()
             self._take(served, stamp)

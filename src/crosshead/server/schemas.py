@@ -98,8 +98,8 @@ class Scored(BaseModel):
     scores: dict[str, float] = Field(description="Calibrated probability of every section type.")
     abstained: bool = Field(description="Not sure: the confidence is below the model's threshold.")
     label_set: list[str] | None = Field(
-        description="Section types that hold the true one as often as `label_set_coverage` of the model says; null where "
-        "the model promises nothing."
+        description="Section types that hold the true one as often as the model's `label_set_coverage` says; null where "
+        "it promises nothing."
     )
     truncated_tokens: int = Field(description="Tokens at the paragraph's end that the encoder did not see.")
 

@@ -5,19 +5,20 @@ const KEY = "crosshead.api-key";
 /** What went wrong, in words for the reader. */
 export class ApiError extends Error {
   /** @param {number} status 0 where there was no answer */
-  constructor(status, message, retryAfterS = 0) {
+  constructor(status, message, { kind = "", retryAfterS = 0 } = {}) {
     super(message);
     this.status = status;
+    this.kind = kind;
     this.retryAfterS = retryAfterS;
   }
 
   /** The same request may succeed later: no answer, too busy, not let in yet, or a mistake in the server. */
   get passing() {
-    return [0, 401, 403, 408, 425, 429].includes(this.status) || this.status >= 500;
+    return [0, 401, 408, 425, 429].includes(this.status) || (this.status >= 500 && this.kind !== "no_corrections");
   }
 
   get needsKey() {
-    return this.status === 401 || this.status === 403;
+    return this.status === 401;
   }
 }
 
@@ -53,7 +54,10 @@ async function call(method, path, { body, headers = {}, signal } = {}) {
   }
   const answer = await response.json().catch(() => null);
   if (response.ok && answer !== null) return answer;
-  throw new ApiError(response.status, message(response, answer), Number(response.headers.get("retry-after")) || 0);
+  throw new ApiError(response.status, message(response, answer), {
+    kind: answer?.error?.kind,
+    retryAfterS: Number(response.headers.get("retry-after")) || 0,
+  });
 }
 
 function message(response, answer) {

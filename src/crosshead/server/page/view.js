@@ -59,10 +59,26 @@ export class ArticleView {
       sending: "Saving …",
       waiting: "Not saved yet; trying again",
       saved: "Saved",
-      refused: `Refused: ${correction?.message}`,
+      local: "On this page only: the server takes no corrections",
     };
     line.className = `state ${correction?.state ?? ""}`;
     setText(line, correction ? (words[correction.state] ?? "") : "");
+  }
+
+  /** Mark a paragraph's text, in the colour of the section type that is explained, and say the reasons below it. */
+  explain(i, type, mark, reasons) {
+    const body = this.nodes[i].querySelector(".body");
+    body.dataset.hue = this.article.types.hue(type);
+    mark(body.querySelector(".text"));
+    const box = body.querySelector(".explanation");
+    box.replaceChildren(...reasons);
+    box.hidden = false;
+  }
+
+  unexplain(i) {
+    const node = this.nodes[i];
+    node.querySelector(".text").textContent = this.article.paragraphs[i].text;
+    node.querySelector(".explanation").hidden = true;
   }
 
   /** Make a paragraph the current one; `focus` moves the keyboard there, and the screen with it. */
