@@ -57,6 +57,7 @@ LAYERS: dict[str, list[str]] = {
         "champion",
         "corpus",
         "views",
+        "learning",
         "training",
         "labelled",
         "pool",

@@ -15,7 +15,19 @@ import pytest
 import yaml
 
 STAGES = ("prepare", "train", "evaluate")
-RECORDING = {"tracking", "registry", "mlflow_store", "mlflow_model", "champion", "log_items", "lineage", "errors"}
+RECORDING = {
+    "recording",
+    "unsent",
+    "tracking",
+    "registry",
+    "mlflow_store",
+    "mlflow_files",
+    "mlflow_model",
+    "champion",
+    "log_items",
+    "lineage",
+    "errors",
+}
 """Modules that say or record what happened and decide nothing about a stage's outputs."""
 
 STAND_IN = """#!{python}
@@ -34,6 +46,8 @@ elif stage == "train":
 else:
     Path("reports/plots").mkdir(parents=True)
     Path("reports/report.html").write_text("<p>")
+    Path("reports/predictions.parquet").write_text("predictions")
+    Path("reports/model_card.md").write_text("# card")
     Path("reports/metrics.json").write_text(json.dumps({{"model": {{"macro_f1": {{"value": 0.75, "low": 0.5}}}}}}))
     Path("reports/plots/confusion.csv").write_text("actual,predicted\\nother,other\\nother,actors\\n")
     Path("reports/plots/reliability.csv").write_text("confidence,accuracy,n\\n0.3,0.25,4\\n0.9,0.95,20\\n")

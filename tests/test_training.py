@@ -237,3 +237,28 @@ class TestTagger:
     def test_bad_paragraphs_are_named(self, text, message, result: TrainResult) -> None:
         with pytest.raises(DataError, match=message):
             result.tagger.tag_article(["Guns.", text])
+
+
+def test_the_learning_curve_ends_at_what_cross_validation_measured(tiny_graph: Path) -> None:
+    texts, y, lengths, ids = tiny.training_rows()
+    texts, y = texts * 2, np.concatenate([y, y])
+    lengths, ids = lengths * 2, [*ids, *(f"{name} again" for name in ids)]
+    article = np.repeat(np.arange(len(lengths)), lengths)
+    folds = [(np.flatnonzero(article % 2 == i), np.flatnonzero(article % 2 != i)) for i in range(2)]
+    result = train(
+        Paragraphs(texts, y, lengths, ids),
+        section_types=tiny.SECTION_TYPES,
+        views=[views.ViewSpec("v", "tfidf", LogisticRegression(), min_df=1)],
+        encoder=None,
+        folds=folds,
+        decoder_weight=0.0,
+        calibrate=True,
+        risk=0.9,
+        curve_shares=[0.05, 0.5, 0.9],
+    )
+    assert [point.n_articles for point in result.curve] == sorted(point.n_articles for point in result.curve)
+    assert result.curve[-1].n_articles == 4
+    assert (result.curve[-1].proba == result.out_of_fold[result.curve[-1].rows]).all()
+    assert len(result.curve) < 4  # a share without every section type is left out
+    for point in result.curve:
+        np.testing.assert_allclose(point.proba.sum(axis=1), 1.0)

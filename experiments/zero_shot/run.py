@@ -21,6 +21,7 @@ from crosshead.zero_shot import describe, zero_shot
 
 HERE = Path(__file__).resolve().parent
 POOLS = (5, 20, 80)
+DEFAULT = "both, then taught once (default)"
 
 
 def only(taxonomy: Taxonomy, *, phrases: bool, descriptions: bool) -> Taxonomy:
@@ -43,9 +44,9 @@ def heads(data: Data, unlabelled: np.ndarray, rng: np.random.Generator) -> dict[
             only(taxonomy, phrases=True, descriptions=False), data.encoder, vectors
         ),
         "both, usual similarity taken off": centred,
-        "descriptions alone, then taught 3 times": zero_shot(described, data.encoder, vectors),
-        "both, then taught once": zero_shot(taxonomy, data.encoder, vectors, rounds=1),
-        "both, then taught 3 times (default)": zero_shot(taxonomy, data.encoder, vectors),
+        "descriptions alone, then taught once": zero_shot(described, data.encoder, vectors),
+        DEFAULT: zero_shot(taxonomy, data.encoder, vectors),
+        "both, then taught 3 times": zero_shot(taxonomy, data.encoder, vectors, rounds=3),
         "both, then taught 6 times": zero_shot(taxonomy, data.encoder, vectors, rounds=6),
     }
     articles = np.unique(data.article[unlabelled])
@@ -88,7 +89,7 @@ def run(n_seeds: int) -> None:
             [[n, *(shown(r[m]) for m in ("macro_f1", "against_headings", "ece"))] for n, r in results.items()],
         )
     )
-    default = results["both, then taught 3 times (default)"]
+    default = results[DEFAULT]
     print({m: shown(v) for m, v in default.items() if m.startswith("f1_")})
 
 

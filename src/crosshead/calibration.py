@@ -8,28 +8,35 @@ from numpy.typing import NDArray
 from crosshead.heads import Floats, log_softmax
 
 _LOWEST, _HIGHEST = 0.05, 20.0
+_MAX_STEPS, _PRECISION = 60, 1e-12
 
 
 def fit_temperature(log_proba: Floats, y: NDArray[np.int64]) -> float:
     """Find the temperature that minimises the log-loss of ``softmax(log_proba / temperature)``.
 
-    The loss is convex in 1 / temperature, so a golden-section search on it cannot miss.
+    The loss is convex in 1 / temperature: Newton's steps, kept between bounds that close in, cannot miss.
 
     References
     ----------
     Guo et al. (2017), On Calibration of Modern Neural Networks, ICML.
     """
-    rows = np.arange(len(y))
-
-    def loss(inverse: float) -> float:
-        return float(-log_softmax(log_proba * inverse)[rows, y].mean())
-
-    low, high = 1.0 / _HIGHEST, 1.0 / _LOWEST
-    ratio = (np.sqrt(5.0) - 1.0) / 2.0
-    for _ in range(60):
-        a, b = high - ratio * (high - low), low + ratio * (high - low)
-        low, high = (low, b) if loss(a) < loss(b) else (a, high)
-    return 2.0 / (low + high)
+    logits = np.ascontiguousarray(log_proba.T)  # sums over few section types are several times faster this way round
+    truth = logits[y, np.arange(len(y))]
+    low, high, inverse = 1.0 / _HIGHEST, 1.0 / _LOWEST, 1.0
+    for _ in range(_MAX_STEPS):
+        weights = np.exp(inverse * (logits - logits.max(axis=0)))
+        weights /= weights.sum(axis=0)
+        mean = (weights * logits).sum(axis=0)
+        slope = float((mean - truth).mean())
+        curvature = float(((weights * logits**2).sum(axis=0) - mean**2).mean())
+        low, high = (low, inverse) if slope > 0 else (inverse, high)
+        better = inverse - slope / curvature if curvature > 0 else high
+        if not low < better < high:
+            better = (low + high) / 2.0
+        if abs(better - inverse) <= _PRECISION * inverse:
+            break
+        inverse = better
+    return 1.0 / inverse
 
 
 def apply_temperature(log_proba: Floats, temperature: float) -> Floats:

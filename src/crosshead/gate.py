@@ -12,7 +12,7 @@ import numpy as np
 
 from crosshead.evaluation import Comparison, PairedDifferences, evaluate, paired_differences
 from crosshead.predictions import Predictions
-from crosshead.report_text import markdown_cell
+from crosshead.report_text import markdown_cell, signed
 from crosshead.settings import PromotionSettings
 from crosshead.tagger import Tagger
 
@@ -138,10 +138,7 @@ def _better(name: str, comparison: Comparison, limits: PromotionSettings) -> Che
     bound = comparison.gain_at_least(limits.level)
     if bound is None:
         return Check(name, False, "too few held-out articles to say")
-    said = (
-        f"macro-F1 {comparison.a:.3f} → {comparison.b:.3f}; difference at least {bound:+.3f} ({limits.level:.0%} sure)"
-    )
-    return Check(name, bound > 0, f"{said}, must be above 0")
+    return Check(name, bound > 0, f"macro-F1 {_change(comparison, bound, limits)}, must be above 0")
 
 
 def _not_worse(section_type: str, comparison: Comparison | None, limits: PromotionSettings) -> Check:
@@ -149,12 +146,12 @@ def _not_worse(section_type: str, comparison: Comparison | None, limits: Promoti
     bound = comparison.gain_at_least(limits.level) if comparison else None
     if comparison is None or bound is None:
         return Check(name, False, "cannot be shown: too few held-out paragraphs of it")
-    said = f"F1 {_change(comparison, bound, limits)}, must not be below {-limits.margin:+.3f}"
+    said = f"F1 {_change(comparison, bound, limits)}, must not be below {signed(-limits.margin)}"
     return Check(name, bound >= -limits.margin, said)
 
 
 def _change(comparison: Comparison, bound: float, limits: PromotionSettings) -> str:
-    return f"{comparison.a:.3f} → {comparison.b:.3f}; difference at least {bound:+.3f} ({limits.level:.0%} sure)"
+    return f"{comparison.a:.3f} → {comparison.b:.3f}; difference at least {signed(bound)} ({limits.level:.0%} sure)"
 
 
 # -- cost --------------------------------------------------------------------------------------------------------------

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from crosshead.errors import BundleError, MissingExtraError
 
 if TYPE_CHECKING:
     from crosshead.tagger import Encoder, Tagger
+
+
+@dataclass(frozen=True)
+class Found:
+    """A saved tagger that was found, loaded or not."""
+
+    folder: Path
+    name: str
+    """In the registry; empty where the folder itself was named."""
+    version: str
+    digest: str
+    """Empty where the folder holds no bundle."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +39,8 @@ class Model:
     """sha256 of the bundle's manifest."""
     manifest: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What the bundle says of itself."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """A saved tagger that was found and not loaded."""
-
-    folder: Path
-    name: str
-    """In the registry; empty where the folder itself was named."""
-    version: str
-    digest: str
-    """Empty where the folder holds no bundle."""
+    found: Found | None = None
+    """What it was loaded from."""
 
 
 def find(model: str | None) -> Found:
@@ -80,14 +84,25 @@ def load(model: str | None, *, n_threads: int | None = None, reuse: Encoder | No
     from crosshead import bundle
 
     found = find(model)
+    manifest = bundle.read_manifest(found.folder)
     tagger = bundle.load(found.folder, n_threads=n_threads, reuse=reuse)
-    return Model(
-        tagger,
-        found.name or tagger.name,
-        found.version or tagger.version,
-        found.digest,
-        bundle.read_manifest(found.folder),
-    )
+    return Model(tagger, found.name or tagger.name, found.version or tagger.version, found.digest, manifest, found)
+
+
+def load_aside(model: str | None) -> Future[Model]:
+    """Begin to load a model in another thread, engine warmed up, so that others can import what they need meanwhile."""
+    future: Future[Model] = Future()
+
+    def run() -> None:
+        try:
+            loaded = load(model)
+            loaded.tagger.tag_texts(["The encoder's engine is loaded at the first text."])
+            future.set_result(loaded)
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=run, name="loading", daemon=True).start()
+    return future
 
 
 def _champion() -> tuple[Path, str, str]:

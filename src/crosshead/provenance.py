@@ -77,9 +77,9 @@ def _champion(finder: RunFinder, version: RegisteredVersion | None) -> Iterator[
     standing = registry.find_version(finder.tracking, version.name, registry.CHAMPION)
     if standing is None or standing.version != version.version:
         told = f"version {standing.version}" if standing else "none"
-        yield Link("champion", f"{told}; this version is not the champion")
+        yield Link("is", f"{told}; this version is not the champion")
         return
-    yield Link("champion", "this version")
+    yield Link("is", "this version")
     try:
         pointer = champion.find(finder.root)
     except CrossheadError as error:
@@ -96,7 +96,7 @@ def _champion(finder: RunFinder, version: RegisteredVersion | None) -> Iterator[
 def _version(version: RegisteredVersion | None) -> Iterator[Link]:
     if version is None:
         return
-    yield Link("model", f"{version.name} {version.version}")
+    yield Link("name", f"{version.name} {version.version}")
     for tag, name in (("promoted_at", "promoted"), ("promoted_by", "by"), ("previous_champion", "instead of version")):
         if version.tags.get(tag):
             yield Link(name, version.tags[tag])
@@ -104,7 +104,7 @@ def _version(version: RegisteredVersion | None) -> Iterator[Link]:
 
 def _run(run: Any) -> Iterator[Link]:
     info, tags = run.info, run.data.tags
-    yield Link("run", f"{info.run_id} ({info.run_name})")
+    yield Link("id", f"{info.run_id} ({info.run_name})")
     started = datetime.fromtimestamp(info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
     yield Link(
         "started", f"{started} by {tags.get('mlflow.user', 'unknown')}, crosshead {tags.get('crosshead.version')}"

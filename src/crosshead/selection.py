@@ -140,10 +140,15 @@ def uncertainty(proba: Floats) -> Floats:
 
 
 def disagreement(opinions: Floats) -> Floats:
-    """Jensen–Shannon divergence of several opinions on each paragraph, in nats; 0 where all are the same."""
+    """Return 1 where opinions name different section types, else 0, plus their Jensen–Shannon divergence in nats.
+
+    The divergence alone would choose where one opinion is sure and another knows nothing, which is no contradiction.
+    """
+    best = opinions.argmax(axis=2)
     mean = opinions.mean(axis=0)
-    result: Floats = _entropy(mean) - _entropy(opinions).mean(axis=0)
-    return np.maximum(result, 0.0)
+    divergence = np.maximum(_entropy(mean) - _entropy(opinions).mean(axis=0), 0.0)
+    result: Floats = (best != best[0]).any(axis=0) + divergence
+    return result
 
 
 def _entropy(proba: Floats) -> Floats:

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError
 from sklearn.base import ClassifierMixin
@@ -23,6 +23,9 @@ from crosshead.taxonomy import Taxonomy
 from crosshead.views import ViewSpec
 
 CONFIG_NAME = "config"
+
+
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class _Settings(BaseModel):
@@ -105,6 +108,8 @@ class Settings(_Settings):
     root: Path
     seed: int = Field(ge=0)
     folds: int = Field(ge=2)
+    curve_shares: list[Share]
+    """Parts of the articles that are trained on besides, for the learning curve of the report."""
     on_unreadable: Literal["stop", "skip"]
     cache_dir: Path
     prepared_dir: Path
@@ -270,8 +275,13 @@ def load_settings(overrides: Sequence[str] = (), root: Path | None = None) -> Se
     return settings
 
 
-def from_plain(plain: Mapping[str, Any], root: Path) -> Settings:
+def from_plain(plain: Mapping[str, Any], root: Path, taxonomy: Taxonomy | None = None) -> Settings:
     """Check and build the settings of a composed configuration.
+
+    Parameters
+    ----------
+    taxonomy
+        That of ``plain``, where it was built before: its patterns take longest.
 
     Raises
     ------
@@ -282,7 +292,7 @@ def from_plain(plain: Mapping[str, Any], root: Path) -> Settings:
     built["root"], built["resolved"] = root, dict(plain)
     for name in ("cache_dir", "prepared_dir", "model_dir", "reports_dir"):
         built[name] = root / str(plain.get(name, ""))
-    built["taxonomy"] = Taxonomy.from_mapping(plain.get("taxonomy", {}))
+    built["taxonomy"] = taxonomy or Taxonomy.from_mapping(plain.get("taxonomy", {}))
     built["classifier"] = build(plain.get("classifier", {}), "classifier")
     built["views"] = {
         name: {**view, "classifier": build(view["classifier"], f"views.{name}.classifier")}

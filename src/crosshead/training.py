@@ -18,8 +18,19 @@ from crosshead.errors import DataError
 from crosshead.evaluation.conformal import conformal_quantile
 from crosshead.evaluation.selective import ABSTAIN_ALWAYS, abstention_threshold
 from crosshead.heads import Floats, LinearHead, log_softmax
-from crosshead.tagger import Encoder, Inputs, Tagger, read_inputs
-from crosshead.views import FittedView, ViewSpec, answer, design, features, fit, uses_encoder, with_temperature
+from crosshead.learning import N_FOLDS, CurvePoint, learning_curve
+from crosshead.tagger import Encoder, Tagger, read_inputs
+from crosshead.views import (
+    Features,
+    FittedView,
+    ViewSpec,
+    answer,
+    design,
+    features,
+    fit,
+    uses_encoder,
+    with_temperature,
+)
 
 CONFORMAL_ALPHA = 0.1
 """Share of label sets that may miss the true section type."""
@@ -62,6 +73,8 @@ class TrainResult:
     n_truncated: NDArray[np.int64]
     """Tokens of each training paragraph beyond the encoder's window."""
     warnings: tuple[str, ...] = ()
+    curve: tuple[CurvePoint, ...] = ()
+    """Smaller parts of the articles trained on, where they were asked for."""
 
 
 def train(
@@ -74,6 +87,8 @@ def train(
     decoder_weight: float,
     calibrate: bool,
     risk: float,
+    curve_shares: Sequence[float] = (),
+    seed: int = 0,
     report: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> TrainResult:
     """Fit all views on every fold and on everything, and calibrate the blend on out-of-fold rows.
@@ -86,13 +101,16 @@ def train(
         How much neighbouring paragraphs count; 0 leaves each on its own.
     risk
         Share of mistakes among paragraphs that are not abstained which the threshold is chosen for.
+    curve_shares
+        Parts of the articles to train on besides, for a learning curve.
     """
     inputs = read_inputs(
         paragraphs.texts,
         encoder if uses_encoder(views) else None,
         with_sentences=any(v.kind == "sentence" for v in views),
     )
-    out_of_fold, final = _cross_fit(inputs, paragraphs.y, views, folds, len(section_types), report)
+    feats = {spec.name: features(spec, inputs) for spec in views}
+    out_of_fold, final = _cross_fit(feats, paragraphs.y, views, folds, len(section_types), report)
     temperature, transitions, proba = calibrate_blend(
         out_of_fold,
         {spec.name: spec.weight for spec in views},
@@ -121,7 +139,29 @@ def train(
         estimators={name: fitted.estimator for name, fitted in final.items()},
         n_truncated=inputs.n_truncated,
         warnings=warnings,
+        curve=_curve(feats, paragraphs, folds, proba, curve_shares, seed),
     )
+
+
+def _curve(
+    feats: Mapping[str, Features],
+    paragraphs: Paragraphs,
+    folds: Folds,
+    out_of_fold: Floats,
+    shares: Sequence[float],
+    seed: int,
+) -> tuple[CurvePoint, ...]:
+    """Draw the learning curve; its last point is what cross-validation measured on the same folds."""
+    if not shares:
+        return ()
+    with threadpool_limits(1):
+        points = learning_curve(
+            feats, paragraphs.y, paragraphs.article_ids, folds, out_of_fold.shape[1], shares=shares, seed=seed
+        )
+    ids = np.asarray(paragraphs.article_ids)
+    rows = np.concatenate([test for _, test in folds[:N_FOLDS]])
+    n_articles = round(float(np.mean([len(np.unique(ids[train_rows])) for train_rows, _ in folds[:N_FOLDS]])))
+    return (*points, CurvePoint(n_articles, rows, out_of_fold[rows]))
 
 
 def _threshold(paragraphs: Paragraphs, proba: Floats, risk: float) -> tuple[float, tuple[str, ...]]:
@@ -136,7 +176,7 @@ def _threshold(paragraphs: Paragraphs, proba: Floats, risk: float) -> tuple[floa
 
 
 def _cross_fit(
-    inputs: Inputs,
+    feats: Mapping[str, Features],
     y: NDArray[np.int64],
     views: Sequence[ViewSpec],
     folds: Folds,
@@ -145,7 +185,6 @@ def _cross_fit(
 ) -> tuple[dict[str, Floats], dict[str, FittedView]]:
     """Log-probabilities of every row by models that never saw it, and the views fitted on all rows."""
     everything = np.arange(len(y))
-    feats = {spec.name: features(spec, inputs) for spec in views}
     out_of_fold = {spec.name: np.zeros((len(y), n_types)) for spec in views}
     final: dict[str, FittedView] = {}
     jobs = [(spec, fold) for spec in views for fold in (None, *range(len(folds)))]
@@ -166,10 +205,15 @@ def _cross_fit(
             report("fitting", done, len(jobs))
     for spec in views:
         if isinstance(final[spec.name].view.head, LinearHead):
-            temperature = fit_temperature(out_of_fold[spec.name], y)
-            out_of_fold[spec.name] = apply_temperature(out_of_fold[spec.name], temperature)
+            temperature, out_of_fold[spec.name] = at_own_temperature(out_of_fold[spec.name], y)
             final[spec.name] = with_temperature(final[spec.name], temperature)
     return out_of_fold, {spec.name: final[spec.name] for spec in views}
+
+
+def at_own_temperature(log_proba: Floats, y: NDArray[np.int64]) -> tuple[float, Floats]:
+    """Find the temperature of one view and apply it, so that the view speaks at its true strength in the blend."""
+    temperature = fit_temperature(log_proba, y)
+    return temperature, apply_temperature(log_proba, temperature)
 
 
 def calibrate_blend(

@@ -14,6 +14,7 @@ from crosshead.errors import ConfigError
 from crosshead.estimators import nearest
 from crosshead.search_space import Dimension, SearchSettings, Value
 from crosshead.settings import Settings, choices, compose, from_plain
+from crosshead.taxonomy import Taxonomy
 
 CONF = "conf"
 _NOT_WRITTEN = ("experiment", "search", "promotion", "tracking")
@@ -34,6 +35,7 @@ class Variations:
         self.root = root
         self.overrides = tuple(o for o in overrides if o.partition("=")[0].lstrip("+~").split(".")[0] != "search")
         self._composed: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._taxonomy: Taxonomy | None = None  # values never change it
 
     def is_group(self, key: str) -> bool:
         """Say if a key is a group of files in conf/."""
@@ -65,7 +67,9 @@ class Variations:
         ConfigError
             If a value cannot be used.
         """
-        return from_plain(self.plain(values), self.root)
+        settings = from_plain(self.plain(values), self.root, self._taxonomy)
+        self._taxonomy = settings.taxonomy
+        return settings
 
     def current(self, key: str) -> Value:
         """Return the value that the base has; of a group, the choice that it was composed with."""

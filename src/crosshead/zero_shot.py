@@ -27,7 +27,7 @@ from crosshead.text import normalise
 
 TEMPERATURE = 0.03
 """Difference of two cosines that makes one section type e times as likely as another."""
-ROUNDS = 3
+ROUNDS = 1
 _CLAUSE = re.compile(r"[,;:]")
 
 

@@ -129,6 +129,9 @@ def _tagger(root: Path | None) -> Iterator[Fact]:
     from crosshead import bundle, champion
 
     try:
+        if root and (move := champion.unfinished_move(root)):
+            told = f"the champion is to be {move.name} {move.version}; finish it: crosshead promote champion"
+            yield Fact("half done", told, None)
         pointer = champion.find(root) if root else None
         if pointer is None:
             yield Fact("champion", "none yet; train one: crosshead run" if root else "none", None)
@@ -155,7 +158,7 @@ def _project(root: Path) -> Iterator[Fact]:
         yield Fact("old MLflow store", leftover, None)
     unsent = [path for path in (root / "mlflow" / "unsent").glob("*") if path.is_file()]
     if unsent:
-        yield Fact("unsent results", f"{counted(len(unsent), 'file')} in mlflow/unsent", None)
+        yield Fact("unsent results", f"{counted(len(unsent), 'file')} in mlflow/unsent; send them: crosshead log", None)
     yield Fact("cache", f"{_size(root / '.cache' / 'crosshead')} in .cache/crosshead; it can be deleted at any time")
     for path in _half_written(root):
         told = f"{path.relative_to(root)} ({_size(path)}); a run was killed, or is running: else delete it"

@@ -47,10 +47,11 @@ def promote(run: str, overrides: tuple[str, ...], dry_run: bool) -> int:
         told = "would become the champion (--dry-run: nothing was changed)" if dry_run else "is the champion now"
         out.print(f"{_named(outcome.decision)} {told}", style="bold green")
         return Exit.OK
-    failed = [check.name for check in outcome.decision.checks if not check.holds]
+    checks = outcome.decision.checks
+    told = f"{sum(not check.holds for check in checks)} of {len(checks)} conditions do not hold"
     standing = outcome.decision.champion
     stays = f"version {standing.version} stays the champion" if standing else "there is still no champion"
-    out.print(f"not promoted: {', '.join(failed)}; {stays}", style="bold red")
+    out.print(f"not promoted: {told}; {stays}", style="bold red")
     return Exit.REFUSED
 
 

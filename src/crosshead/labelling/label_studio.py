@@ -19,7 +19,10 @@ SOURCE = "label_studio"
 CONTROL = "section_type"
 """Name of the choice in the labelling interface; another one is taken where it is the only one."""
 
-_DATA = {"id", "article_id", "paragraph", "text", "text_sha256", "title", "headings", "before", "after"}
+NOTE = "note"
+"""Name of the text field whose words become the note; in JSON any text field's do."""
+
+_DATA = {"id", "article_id", "paragraph", "text", "text_sha256", "title", "headings", "before", "after", NOTE}
 _DATA |= {"suggestion", "strategy", "score", "annotator", "annotation_id", "created_at", "updated_at", "lead_time"}
 
 
@@ -80,7 +83,7 @@ def _read_task(task: Any, number: int, path: Path, names: Mapping[str, str] | No
             extra={
                 "time": str(annotation.get("updated_at") or annotation.get("created_at") or ""),
                 "source": SOURCE,
-                "note": _note(annotation) if is_full else "",
+                "note": _note(annotation) if is_full else str(annotation.get(NOTE) or ""),
             },
         )
 

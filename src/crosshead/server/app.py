@@ -1,101 +1,38 @@
-"""The HTTP application: `create_app` with a function that loads the model."""
+"""The HTTP application: `create_app` with a source of models."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import FastAPI
 
 from crosshead import __version__
-from crosshead.limits import MAX_INPUT_BYTES
 from crosshead.loading import Model
-from crosshead.readers.formats import read_article
+from crosshead.server import page, routes, scoring
 from crosshead.server.errors import add_error_handlers
-from crosshead.server.middleware import AccessLog, BodyLimit
-from crosshead.server.schemas import ERRORS, Health, ModelInfo, TaggedParagraph, TagRequest, TagResponse
-from crosshead.tagger import Tag
-
-router = APIRouter()
-
-
-class Service:
-    """The model, one request at a time: an engine that works on all cores gains nothing from two."""
-
-    def __init__(self, model: Model) -> None:
-        self.info = ModelInfo(name=model.name, version=model.version, digest=model.digest)
-        self._tagger = model.tagger
-        self._lock = threading.Lock()
-
-    def tag(self, articles: Sequence[Sequence[str]]) -> list[Tag]:
-        """Tag the paragraphs of articles, all in one list."""
-        with self._lock:
-            return [tag for tags in self._tagger.tag_articles(articles) for tag in tags]
+from crosshead.server.middleware import Bodies, Doors, Entry
+from crosshead.server.model import LoadedOnce, Source
+from crosshead.server.service import Service
+from crosshead.server.settings import ServerSettings
 
 
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
-# A plain function: it runs in a worker thread and does not hold up other connections.
-@router.post("/v1/tag", responses=ERRORS)
-def tag(body: TagRequest, service: Annotated[Service, Depends(_service)]) -> TagResponse:
-    """Tag the paragraphs of an article, or texts each on its own."""
-    if body.text is not None:
-        return _tag_text(body.text, body.format, service)
-    articles = [body.paragraphs] if body.paragraphs is not None else [[text] for text in body.texts or []]
-    tags = service.tag(articles)
-    return TagResponse(
-        paragraphs=[TaggedParagraph(index=i, **tag.as_dict()) for i, tag in enumerate(tags)], model=service.info
-    )
-
-
-@router.get("/healthz")
-def healthz(service: Annotated[Service, Depends(_service)]) -> Health:
-    """Say that the server is up and holds a model."""
-    return Health()
-
-
-def _tag_text(text: str, format: str, service: Service) -> TagResponse:
-    article = read_article(text, format=format)
-    tags = service.tag([article.texts])
-    return TagResponse(
-        paragraphs=list(map(_tagged, article.paragraphs, tags)),
-        title=article.title,
-        left_out=dict(article.left_out),
-        source=None if article.source == text else article.source,
-        model=service.info,
-    )
-
-
-def _tagged(paragraph: Any, tag: Tag) -> TaggedParagraph:
-    return TaggedParagraph(
-        index=paragraph.index,
-        start=paragraph.start,
-        end=paragraph.end,
-        headings=list(paragraph.headings),
-        **tag.as_dict(),
-    )
-
-
-def create_app(load: Callable[[], Model], *, max_body_bytes: int = MAX_INPUT_BYTES) -> FastAPI:
-    """Make the application.
+def create_app(source: Source | Callable[[], Model], settings: ServerSettings | None = None) -> FastAPI:
+    """Make the application; its ``state.service`` is what the routes share.
 
     Parameters
     ----------
-    load
-        Gives the model; called once, when the server starts.
-    max_body_bytes
-        Larger requests are refused before they are read to the end.
+    source
+        Where models come from; or a function that gives one, called once, when the server starts.
     """
+    settings = settings or ServerSettings()
+    service = Service(LoadedOnce(source) if callable(source) else source, settings)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.service = Service(load())
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.start()
         yield
+        await service.stop()
 
     app = FastAPI(
         title="crosshead",
@@ -106,8 +43,13 @@ def create_app(load: Callable[[], Model], *, max_body_bytes: int = MAX_INPUT_BYT
         docs_url=None,
         redoc_url=None,
     )
-    app.include_router(router)
+    app.state.service = service
+    routers = (routes.router, scoring.router, page.router)
+    for router in routers:
+        app.include_router(router)
+    paths = frozenset(getattr(route, "path", "") for part in (app, *routers) for route in part.routes)
     add_error_handlers(app)
-    app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
-    app.add_middleware(AccessLog)
+    app.add_middleware(Bodies, settings=settings)
+    app.add_middleware(Doors, settings=settings)
+    app.add_middleware(Entry, metrics=service.metrics, routes=paths)
     return app

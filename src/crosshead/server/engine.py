@@ -179,7 +179,7 @@ class Engine:
         done = [job for job, part in batch if part.stop == len(job.texts)]
         for job in done:
             if len(job.texts) > MANY_TEXTS:
-                self._writer.submit(lambda job=job: self._deliver([_finished(job)]))
+                self._writer.submit(self._finish, job)
         return [_finished(job) for job in done if len(job.texts) <= MANY_TEXTS]
 
     def _note_waits(self, batch: list[tuple[_Job[Any], slice]]) -> None:
@@ -193,6 +193,9 @@ class Engine:
         self._metrics.batch(n_texts, tokens, seconds)
         if tokens and seconds > 0:
             self._tokens_per_s += 0.1 * (tokens / seconds - self._tokens_per_s)
+
+    def _finish(self, job: _Job[Any]) -> None:
+        self._deliver([_finished(job)])
 
     def _deliver(self, outcomes: Sequence[Outcome]) -> None:
         if outcomes:

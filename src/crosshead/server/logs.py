@@ -57,3 +57,8 @@ def log_to(stream: TextIO | None = None, *, as_json: bool) -> None:
         log.handlers[:] = [handler]
         log.setLevel(level)
         log.propagate = False
+
+
+def logs_are_json() -> bool:
+    """Say whether `log_to` was told so."""
+    return any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger(NAME).handlers)

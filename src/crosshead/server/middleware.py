@@ -8,7 +8,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Collection, MutableMapping
+from collections.abc import Collection, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -49,7 +49,7 @@ class Entry:
     text, nor the message of an exception, which may quote it.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, routes: Callable[[], Collection[str]]) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, routes: Collection[str]) -> None:
         self._app = app
         self._metrics = metrics
         self._routes = routes
@@ -83,7 +83,7 @@ class Entry:
 
     def _note(self, scope: Scope, request_id: str, status: int, kind: str, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", None) or scope["path"]
-        route = route if route in self._routes() else "(no route)"
+        route = route if route in self._routes else "(no route)"
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         self._metrics.requests.labels(method, route, str(status)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)

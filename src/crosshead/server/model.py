@@ -8,6 +8,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol
@@ -59,24 +60,28 @@ class LoadedOnce:
         return self.make()
 
 
-@dataclass(frozen=True)
 class Named:
-    """The model that ``--model`` names, or the champion."""
+    """The model that ``--model`` names, or the champion; ``first`` is being loaded already."""
 
-    model: str | None
-    n_threads: int | None = None
+    def __init__(self, model: str | None, *, n_threads: int | None = None, first: Future[Model] | None = None) -> None:
+        self._model = model
+        self._n_threads = n_threads
+        self._first = first
 
     def find(self) -> Found | None:
         """Look at the pointer and the bundle's digest."""
         from crosshead import loading
 
-        return loading.find(self.model)
+        return loading.find(self._model)
 
     def load(self, reuse: Encoder | None = None) -> Model:
         """Load the bundle, every file checked."""
         from crosshead import loading
 
-        return loading.load(self.model, n_threads=self.n_threads, reuse=reuse)
+        first, self._first = self._first, None
+        if first is not None:
+            return first.result()
+        return loading.load(self._model, n_threads=self._n_threads, reuse=reuse)
 
 
 class Served:
@@ -89,7 +94,7 @@ class Served:
         self.model = model
         self.tagger = model.tagger
         shared = before is not None and before.tagger.encoder is model.tagger.encoder
-        self._working = before._working if before is not None and shared else threading.Lock()
+        self._working: threading.Lock = before._working if before is not None and shared else threading.Lock()
         self.info = {"name": model.name, "version": model.version, "digest": model.digest}
         self._known: OrderedDict[bytes, tuple[Floats, int]] = OrderedDict()
 
@@ -152,10 +157,9 @@ class ModelKeeper:
 
     def start(self) -> None:
         """Load the first model; takes a while."""
-        stamp = self._stamp_now()
         served = Served(self._source.load())
         served.prove()
-        self._take(served, stamp)
+        self._take(served)
 
     def reload(self) -> bool:
         """Take the model that the source has now; return whether it is another one. Takes a while.
@@ -181,7 +185,7 @@ class ModelKeeper:
                 log_mistake("new model refused", error)
                 raise BundleError(f"the saved tagger cannot be loaded ({type(error).__name__}); train again") from error
             self._metrics.reloads.labels("taken").inc()
-            self._take(served, stamp)
+            self._take(served)
             return True
 
     async def watch(self, every_s: float) -> None:
@@ -202,10 +206,13 @@ class ModelKeeper:
                     await asyncio.to_thread(self.reload)
 
     def _stamp_now(self) -> Hashable:
-        found = self._source.find()
-        return None if found is None else (found.digest, found.name, found.version)
+        return _stamp(self._source.find())
 
-    def _take(self, served: Served, stamp: Hashable) -> None:
-        self._served, self._stamp, self._refused = served, stamp, None
+    def _take(self, served: Served) -> None:
+        self._served, self._stamp, self._refused = served, _stamp(served.model.found), None
         self._metrics.serves(**served.info)
         log.info("model taken", extra={FIELDS: served.info})
+
+
+def _stamp(found: Found | None) -> Hashable:
+    return None if found is None else (found.digest, found.name, found.version)

@@ -150,7 +150,7 @@ async def model(service: Shared) -> Response:
 
 @router.post("/v1/reload", responses=responses(409, 503))
 async def reload(service: Shared) -> ReloadResponse:
-    """Take the model that the champion's pointer, or the folder, holds now; a broken one is refused, the old goes on."""
+    """Take the model that the champion's pointer, or the folder, holds now; a broken one is refused."""
     try:
         changed = await asyncio.to_thread(service.keeper.reload)
     except CrossheadError as error:

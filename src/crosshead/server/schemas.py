@@ -19,7 +19,7 @@ _PARAGRAPHS: list[JsonValue] = [
     "The column reached the river before dawn and held both banks by noon, the regional command said.",
     "The two foreign ministers agreed to keep the crossing open for aid convoys until the end of the month.",
 ]
-_MODEL = {"name": "crosshead", "version": "3", "digest": "9f2c…"}
+_MODEL: dict[str, JsonValue] = {"name": "crosshead", "version": "3", "digest": "9f2c…"}
 
 
 def _request(*examples: dict[str, JsonValue]) -> ConfigDict:
@@ -98,8 +98,8 @@ class Scored(BaseModel):
     scores: dict[str, float] = Field(description="Calibrated probability of every section type.")
     abstained: bool = Field(description="Not sure: the confidence is below the model's threshold.")
     label_set: list[str] | None = Field(
-        description="Section types that hold the true one as often as the model's `label_set_coverage` says; null where "
-        "it promises nothing."
+        description="Section types that hold the true one as often as the model's `label_set_coverage` says; null "
+        "where it promises nothing."
     )
     truncated_tokens: int = Field(description="Tokens at the paragraph's end that the encoder did not see.")
 

@@ -39,6 +39,8 @@ class Service:
         self.corrections = Corrections(settings.corrections)
         self.stopping = asyncio.Event()
         self.n_streams = 0
+        self.at_start: list[Callable[[], None]] = []
+        """Called in the event loop when the model is there."""
         self._readers = ThreadPoolExecutor(N_READERS, thread_name_prefix="reader")
         self._n_reading = 0
         self._watcher: asyncio.Task[None] | None = None
@@ -49,6 +51,8 @@ class Service:
         self.engine.start()
         if self.settings.watch_s:
             self._watcher = asyncio.create_task(self.keeper.watch(self.settings.watch_s))
+        for call in self.at_start:
+            call()
 
     async def stop(self) -> None:
         """Finish what was taken, then end."""

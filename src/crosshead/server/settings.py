@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from crosshead.limits import MAX_INPUT_BYTES
-from crosshead.server.keys import Keys
+from crosshead.server.keys import Keys, read_keys
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
-KEYED_REQUESTS_PER_S = 50.0
-"""What one key may ask for by default, in the long run."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +18,8 @@ class ServerSettings:
 
     keys: Keys | None = None
     """Without keys everybody who reaches the server may use it, and only this machine may be served."""
+    keys_file: Path | None = None
+    """Where ``keys`` were read, beside the environment; the processes of ``--workers`` read them again."""
     hosts: tuple[str, ...] = LOOPBACK_HOSTS
     """Names that the server answers to where there are no keys: pages of elsewhere cannot call it by these."""
     corrections: Path | None = None
@@ -49,13 +49,13 @@ class ServerSettings:
 
     def dumps(self) -> str:
         """Write everything but the keys as JSON, for the processes of ``--workers``."""
-        told = {**asdict(replace(self, keys=None)), "corrections": str(self.corrections) if self.corrections else None}
-        return json.dumps(told)
+        told = asdict(replace(self, keys=None))
+        return json.dumps({name: str(value) if isinstance(value, Path) else value for name, value in told.items()})
 
     @classmethod
-    def loads(cls, text: str, keys: Keys | None) -> ServerSettings:
-        """Read what `dumps` wrote."""
+    def loads(cls, text: str) -> ServerSettings:
+        """Read what `dumps` wrote, and the keys again."""
         told = json.loads(text)
-        known = {field.name: told[field.name] for field in fields(cls)}
-        path = Path(told["corrections"]) if told["corrections"] else None
-        return cls(**(known | {"keys": keys, "hosts": tuple(told["hosts"]), "corrections": path}))
+        for name in ("corrections", "keys_file"):
+            told[name] = Path(told[name]) if told[name] else None
+        return cls(**(told | {"keys": read_keys(told["keys_file"]), "hosts": tuple(told["hosts"])}))

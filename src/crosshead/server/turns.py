@@ -21,10 +21,14 @@ def cost_of(text: str) -> int:
 class Request(Protocol):
     """Texts that belong together."""
 
-    group: object
-    """Requests of different groups are never looked at together: they have different models."""
-    costs: Sequence[int]
-    """Tokens of each text, estimated."""
+    @property
+    def group(self) -> object:
+        """Requests of different groups are never looked at together: they have different models."""
+
+    @property
+    def costs(self) -> Sequence[int]:
+        """Tokens of each text, estimated."""
+
     taken: int
     """Texts that were given to a batch already."""
     left: int

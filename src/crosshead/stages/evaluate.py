@@ -29,6 +29,7 @@ from crosshead.evaluation.scores import Scores, confusion, evaluate, set_accurac
 from crosshead.evaluation.selective import risk_coverage
 from crosshead.heads import LinearHead
 from crosshead.log_items import FileArtifact, FolderArtifact, LogItem, Metric
+from crosshead.plots import LearningPoint
 from crosshead.recording import RUN_FILE, ModelToRegister, record
 from crosshead.report import ReportData, Section, Table, write_report
 from crosshead.settings import Settings, to_yaml
@@ -202,6 +203,7 @@ def _report_data(
         leaks=[],  # preparing refuses to write a table with a leak
         headings=_headings_section(summary),
         telling_words=telling_words(tagger),
+        learning_curve=_learning_curve(settings.model_dir),
         errors=errors(*told),
         right=examples_right(*told),
         facts=_facts(settings, tagger, summary, record),
@@ -231,6 +233,16 @@ def telling_words(tagger: Tagger, n_words: int = 15) -> dict[str, list[str]]:
         name: [by_column[column] for column in np.argsort(-strength[i])[:n_words]]
         for i, name in enumerate(tagger.section_types)
     }
+
+
+def _learning_curve(model_dir: Path) -> dict[str, list[LearningPoint]]:
+    """Read the learning curve that training left; none where none was asked for."""
+    try:
+        points = json.loads((model_dir / "learning_curve.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    curve = [LearningPoint(point["n_articles"], Interval(**point["macro_f1"])) for point in points]
+    return {MODEL: curve} if len(curve) > 1 else {}
 
 
 def _headings_section(summary: Mapping[str, Any]) -> Section | None:

@@ -31,6 +31,7 @@ from crosshead.views import ViewSpec, uses_encoder
 
 Report = Callable[[str, int, int], None]
 OUT_OF_FOLD, BUNDLE, BASELINES = "out_of_fold.npz", "bundle", "baselines"
+CURVE = "learning_curve.json"
 N_CHECKED_ARTICLES = 4
 """Held-out articles on which a saved bundle must answer as the tagger in memory does."""
 
@@ -86,7 +87,7 @@ def run(settings: Settings, report: Report = _silent) -> Trained:
     encoder, graph_dir = _open_encoder(settings, specs, report)
     tracking = Tracking.at(settings.root, settings.tracking.experiment, settings.tracking.uri)
 
-    result = _train(settings, paragraphs, specs, encoder, cut.splits, report)
+    result = _train(settings, paragraphs, specs, encoder, cut.splits, report, curve_shares=settings.curve_shares)
     held_out = labelled.as_articles(columns["test"])[:N_CHECKED_ARTICLES]
     digest = bundle.save(
         result.tagger,
@@ -105,6 +106,7 @@ def run(settings: Settings, report: Report = _silent) -> Trained:
         hit_rate=encoder.use.hit_rate if encoder is not None else None,
         warnings=tuple(filter(None, (cut.warning, *result.warnings))),
     )
+    _write_curve(settings.model_dir / CURVE, paragraphs, result, section_types)
     _write_out_of_fold(settings.model_dir / OUT_OF_FOLD, columns["train"], paragraphs, result)
     if settings.tracking.enabled:
         name = f"{settings.encoder.name} · {'+'.join(spec.name for spec in specs)}"
@@ -131,7 +133,14 @@ def _open_encoder(settings: Settings, specs: Sequence[ViewSpec], report: Report)
 
 
 def _train(
-    settings: Settings, paragraphs: Paragraphs, specs: Sequence[ViewSpec], encoder: Any, splits: Folds, report: Report
+    settings: Settings,
+    paragraphs: Paragraphs,
+    specs: Sequence[ViewSpec],
+    encoder: Any,
+    splits: Folds,
+    report: Report,
+    *,
+    curve_shares: Sequence[float] = (),
 ) -> TrainResult:
     return train(
         paragraphs,
@@ -142,6 +151,8 @@ def _train(
         decoder_weight=settings.decoder.weight,
         calibrate=settings.calibration.method == "temperature",
         risk=settings.calibration.risk,
+        curve_shares=curve_shares,
+        seed=settings.seed,
         report=report,
     )
 
@@ -180,6 +191,21 @@ def _about(settings: Settings, summary: dict[str, Any]) -> dict[str, Any]:
         "config_digest": config_digest(settings.resolved),
         "encoder": settings.encoder.name,
     }
+
+
+def _write_curve(path: Path, paragraphs: Paragraphs, result: TrainResult, section_types: Sequence[str]) -> None:
+    """Keep the learning curve for the report."""
+    ids = np.asarray(paragraphs.article_ids)
+    points = [
+        {
+            "n_articles": point.n_articles,
+            "macro_f1": evaluate(
+                paragraphs.y[point.rows], point.proba, ids[point.rows], section_types
+            ).macro_f1.as_dict(),
+        }
+        for point in result.curve
+    ]
+    write_file(path, json.dumps(points).encode())
 
 
 def _write_out_of_fold(path: Path, columns: dict[str, list[Any]], paragraphs: Paragraphs, result: TrainResult) -> None:

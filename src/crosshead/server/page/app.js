@@ -20,6 +20,7 @@ let model = null;
 let article = null;
 let stop = null; // ends the tagging under way
 let afterKey = () => {};
+let known = Promise.resolve(); // until the model has been asked for
 
 const view = new ArticleView(byId("article"), {
   onCurrent: (i) => strip.mark(i),
@@ -66,7 +67,9 @@ async function tag(text, format, { name = "", example = "" } = {}) {
   stop = new AbortController();
   busy(true);
   try {
-    read(await patiently(() => api.tag(text, format, stop.signal), stop.signal), text, name || example);
+    const answer = await patiently(() => api.tag(text, format, stop.signal), stop.signal);
+    await known;
+    read(answer, text, name || example);
     article.example = example;
     const place = example ? `#example/${example}` : "#article";
     if (location.hash !== place) history.pushState(null, "", place);
@@ -320,7 +323,7 @@ function wire() {
   on("key-form", "submit", () => {
     api.apiKey.set(byId("api-key").value.trim());
     byId("api-key").value = "";
-    loadModel();
+    known = loadModel();
     afterKey();
   });
   on("annotator", "change", ({ target }) => storage.set("annotator", target.value.trim() || null));
@@ -361,5 +364,5 @@ wireKeys();
 acceptDrops(openFile);
 loadGallery();
 outbox.run();
-await loadModel();
-await follow();
+known = loadModel();
+if (location.hash) follow();
