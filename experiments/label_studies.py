@@ -95,7 +95,9 @@ def load() -> Data:
     return Data(settings, encoder, pool, rows, vectors)
 
 
-def fit(vectors: np.ndarray, y: np.ndarray, *, C: float = 10.0, weights: np.ndarray | None = None) -> LogisticRegression:
+def fit(
+    vectors: np.ndarray, y: np.ndarray, *, C: float = 10.0, weights: np.ndarray | None = None
+) -> LogisticRegression:
     return LogisticRegression(C=C, max_iter=1000, tol=1e-3).fit(vectors, y, sample_weight=weights)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import csv
 import functools
 import json
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +16,8 @@ from crosshead.settings import Settings, load_settings
 from crosshead.stages import evaluate, prepare, train
 
 ROOT = Path(__file__).resolve().parents[1]
-WORDS = ("encoder=tfidf", "views=tfidf", "folds=2", "corpus.test_share=0.3")
+WORDS = ("encoder=tfidf", "views=tfidf", "classifier=logreg", "folds=2", "curve_shares=[]", "corpus.test_share=0.3")
+POOR = ("views.tfidf.n_max=1", "classifier.C=0.01")
 N_ARTICLES, N_SETS = 36, 16
 
 
@@ -54,15 +57,16 @@ def run(root: Path, *overrides: str, stages: Sequence[str] = ("train", "evaluate
 
 
 @functools.cache
-def _template(folder: Path) -> Path:
-    """Make a project with two evaluated runs: words and pairs of words, then the words alone, poorly fitted."""
-    root = make(folder)
-    run(root, stages=("prepare", "train", "evaluate"))
-    run(root, "views.tfidf.n_max=1", "classifier.C=0.01")
+def _template() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="crosshead-project-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    root = make(folder / "project")
+    run(root, *POOR, stages=("prepare", "train", "evaluate"))
+    run(root)
     return root
 
 
-def copy_of_two_runs(template: Path, root: Path) -> Path:
-    """Copy the project with two runs, for a test that changes it."""
-    shutil.copytree(_template(template), root)
+def with_two_runs(root: Path) -> Path:
+    """Make a project with two evaluated runs: a poor one, which is the champion, and then a better one."""
+    shutil.copytree(_template(), root)
     return root

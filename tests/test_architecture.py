@@ -26,6 +26,7 @@ LAYERS: dict[str, list[str]] = {
         "decoding",
         "tagger",
         "weak_labels",
+        "tables",
         "explain",
         "evaluation.*",
         "log_items",
@@ -119,7 +120,17 @@ TOOLS: dict[str, set[str]] = {
     "skops": {"bundle"},
     "safetensors": {"bundle"},
     "trafilatura": {"readers.html"},
-    "fastapi": {"labelling.app", "server.app", "server.errors"},
+    "fastapi": {
+        "labelling.app",
+        "server.app",
+        "server.errors",
+        "server.page",
+        "server.process",
+        "server.routes",
+        "server.scoring",
+    },
+    "uvicorn": {"cli.sitting", "server.process"},
+    "prometheus_client": {"server.metrics"},
     "dvc": set(),
 }
 NEVER = {"pickle", "joblib", "cloudpickle", "dill", "shelve", "marshal"}

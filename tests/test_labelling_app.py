@@ -60,7 +60,7 @@ def label(client: TestClient, index: int, name: str, **fields: Any) -> dict[str,
     return dict(response.json())
 
 
-# -- a sitting -----------------------------------------------------------------------------------------------------------
+# -- a sitting ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_label_is_in_the_log_when_it_is_acknowledged(tmp_path: Path, client: TestClient) -> None:
@@ -133,7 +133,7 @@ def test_a_sitting_needs_a_paragraph(tmp_path: Path) -> None:
         Session([], session(tmp_path)._log, [])
 
 
-# -- what must not be seen -----------------------------------------------------------------------------------------------
+# -- what must not be seen ---------------------------------------------------------------------------------------------
 
 
 def everything_told(client: TestClient) -> str:
@@ -156,7 +156,9 @@ def test_suggestions_come_only_when_they_are_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["second", "label"])
 def test_nobody_sees_what_another_said(tmp_path: Path, mode: str) -> None:
     items = [
-        type(item)(**{f: getattr(item, f) for f in item.__slots__} | {"votes": {"zoë": "rest"}, "notes": {"zoë": "Hm."}})
+        type(item)(
+            **{f: getattr(item, f) for f in item.__slots__} | {"votes": {"zoë": "rest"}, "notes": {"zoë": "Hm."}}
+        )
         for item in queue(suggestions=True)
     ]
     first = client_of(session(tmp_path, "zoë"))
@@ -187,7 +189,7 @@ def test_adjudication_shows_the_votes_and_says_what_it_is(tmp_path: Path) -> Non
     assert found.extra["source"] == "adjudication"
 
 
-# -- what is refused -------------------------------------------------------------------------------------------------------
+# -- what is refused ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -210,9 +212,7 @@ def test_what_is_no_event_is_refused(
     assert not (tmp_path / "anna.jsonl").exists()
 
 
-def test_a_disk_that_does_not_take_it_is_a_reason_to_try_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_does_not_take_it_is_a_reason_to_try_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from filelock import FileLock
 
     monkeypatch.setattr(durable, "LOCK_SECONDS", 0.05)
@@ -243,7 +243,9 @@ def test_only_this_machines_own_page_is_answered(tmp_path: Path, client: TestCli
 
 
 def test_large_bodies_are_refused_unread(client: TestClient) -> None:
-    response = client.post("/api/events", content=b" " * (MAX_BODY_BYTES + 1), headers={"content-type": "application/json"})
+    response = client.post(
+        "/api/events", content=b" " * (MAX_BODY_BYTES + 1), headers={"content-type": "application/json"}
+    )
     assert response.status_code == 413
 
     def endless() -> Iterator[bytes]:
@@ -278,7 +280,7 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
     assert not re.search(r"<script(?![^>]*src=)| on[a-z]+=", page)
 
 
-# -- pace -----------------------------------------------------------------------------------------------------------------
+# -- pace --------------------------------------------------------------------------------------------------------------
 
 
 def times(*seconds: float) -> list[str]:
@@ -296,7 +298,7 @@ def test_pace_is_labels_an_hour_without_pauses() -> None:
     assert pace(times(0, 12, -3600, -3588, -3576, -3564)) == pytest.approx(300), "a clock that was put back"
 
 
-# -- kills ------------------------------------------------------------------------------------------------------------------
+# -- kills -------------------------------------------------------------------------------------------------------------
 
 SERVE = """
 import sys
@@ -338,7 +340,9 @@ def test_no_acknowledged_label_is_lost_when_the_server_is_killed(tmp_path: Path,
             item = queue()[i % 7]
             body = {"article_id": item.article_id, "paragraph": item.paragraph, "text_sha256": item.text_sha256}
             key = f"window{window}-{i}"
-            if post(f"http://127.0.0.1:{port}/api/events", {"key": key, "event": "label", "section_type": "talks", **body}):
+            if post(
+                f"http://127.0.0.1:{port}/api/events", {"key": key, "event": "label", "section_type": "talks", **body}
+            ):
                 acknowledged.append(key)
             else:
                 time.sleep(0.02)  # it has not begun, or is dead

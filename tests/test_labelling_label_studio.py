@@ -36,7 +36,11 @@ def annotation(number: int, by: Any, *result: Any, **fields: Any) -> dict[str, A
 
 
 def task(*annotations: Any, **data: Any) -> dict[str, Any]:
-    return {"id": 11, "data": {"article_id": "ford", "paragraph": 0, "text": FORD} | data, "annotations": [*annotations]}
+    return {
+        "id": 11,
+        "data": {"article_id": "ford", "paragraph": 0, "text": FORD} | data,
+        "annotations": [*annotations],
+    }
 
 
 NOTE = {"from_name": "note", "to_name": "text", "type": "textarea", "value": {"text": ["hard"]}, "id": "y"}
@@ -135,7 +139,10 @@ def test_what_an_import_from_csv_did_to_the_data(tmp_path: Path) -> None:
             [task(), task(annotation(1, 3, chosen("talks")), text_sha256="0" * 64)],
             f"task 2 .* has a text with sha256 '{DIGEST}' but says '0{{16}}'; its text was changed",
         ),
-        ([task(annotation(1, 3, chosen("talks", "rest")))], "task 1 .* has the choices talks, rest; a paragraph has one"),
+        (
+            [task(annotation(1, 3, chosen("talks", "rest")))],
+            "task 1 .* has the choices talks, rest; a paragraph has one",
+        ),
         ([task(annotation(1, 3, chosen("a", name="x"), chosen("b", name="y")))], "has choices in x, y; name the one"),
         ([task(annotation(1, 3, result=3))], "has an annotation with the result 3; it must be a list of objects"),
         ([SMALL[0] | {"section_type": ["talks", "rest"]}], "has the choices talks, rest"),

@@ -30,7 +30,9 @@ for i in itertools.count() if len(sys.argv) == 3 else range(int(sys.argv[3])):
 
 def event(key: str, kind: str = "label", place: int = 0, **fields: Any) -> Event:
     fields = {"section_type": "talks"} | fields if kind == "label" else fields
-    return Event(key, kind, "ford", place, "0" * 16, fields.pop("annotator", "anna"), f"2026-01-01T00:00:{key:0>2}Z", **fields)  # type: ignore[arg-type]
+    return Event(
+        key, kind, "ford", place, "0" * 16, fields.pop("annotator", "anna"), f"2026-01-01T00:00:{key:0>2}Z", **fields
+    )  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -198,7 +200,7 @@ def test_a_missing_log_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", " ", " anna", "a\nb", "x" * 81, "\u200b"])
 def test_names_that_cannot_stand_in_a_file_are_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="the annotator is .*; give a name or initials of at most 80 visible"):
+    with pytest.raises(ConfigError, match=r"the annotator is .*; give a name or initials of at most 80 visible"):
         check_annotator(name)
 
 

@@ -54,7 +54,10 @@ def test_neighbours_may_be_several_and_the_rest_may_be_missing() -> None:
     ("change", "message"),
     [
         ({"paragraph": "1"}, "line 7 has '1' for 'paragraph'; it must be int"),
-        ({"text_sha256": "0" * 16}, f"has a text with sha256 '{ROW['text_sha256']}' but says '{'0' * 16}'; a label would"),
+        (
+            {"text_sha256": "0" * 16},
+            f"has a text with sha256 '{ROW['text_sha256']}' but says '{'0' * 16}'; a label would",
+        ),
         ({"text": "", "text_sha256": text_digest("")}, "has a text of 0 characters; allowed are 1 to 200,000"),
         ({"headings": 3}, "has 3 for 'headings'; it must be a text or a list of texts"),
         ({"before": [3]}, "for 'before'; it must be a text or a list of texts"),
@@ -69,7 +72,9 @@ def test_a_line_that_is_no_paragraph_is_named(change: dict[str, Any], message: s
         parse_item(json.dumps(ROW | change), "line 7")
 
 
-@pytest.mark.parametrize(("line", "message"), [("{", "line 7 is no JSON"), ("[1]", "line 7 is list; it must be an object")])
+@pytest.mark.parametrize(
+    ("line", "message"), [("{", "line 7 is no JSON"), ("[1]", "line 7 is list; it must be an object")]
+)
 def test_a_line_that_is_no_object_is_named(line: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         parse_item(line, "line 7")
@@ -113,7 +118,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_queue([tmp_path / "latin.jsonl"])
 
 
-# -- the codebook --------------------------------------------------------------------------------------------------------
+# -- the codebook ------------------------------------------------------------------------------------------------------
 
 
 def test_names_of_section_types_become_their_marks() -> None:

@@ -70,26 +70,32 @@ def test_one_annotator_with_two_labels_in_two_files_is_refused_by_both_rows(tmp_
 
 def test_labels_of_different_texts_are_refused() -> None:
     one, other = vote("ford", 1, "talks", "anna"), Annotation("ford", 1, "0" * 16, "talks", "anna")
-    with pytest.raises(DataError, match=r"line 2 of a\.csv and line 3 of a\.csv are about different texts of paragraph 1"):
+    with pytest.raises(
+        DataError, match=r"line 2 of a\.csv and line 3 of a\.csv are about different texts of paragraph 1"
+    ):
         check_votes(votes(one, other))
     with pytest.raises(DataError, match="are about different texts of paragraph 1 of 'ford'"):
         merge(votes(one), votes(other, file="b.csv"))
     check_votes(votes(one, Annotation("ford", 1, one.text_sha256 + "0" * 48, "talks", "anna")))
 
 
-# -- merging ---------------------------------------------------------------------------------------------------------------
+# -- merging -----------------------------------------------------------------------------------------------------------
 
 
 def test_what_is_known_already_changes_nothing() -> None:
     known = votes(vote("ford", 0, "talks", "anna", time="then"), vote("ford", 1, "rest", "anna"))
-    merged = merge(known, votes(vote("ford", 1, "rest", "anna", time="now"), vote("ford", 1, "talks", "ben"), file="b.csv"))
+    merged = merge(
+        known, votes(vote("ford", 1, "rest", "anna", time="now"), vote("ford", 1, "talks", "ben"), file="b.csv")
+    )
     assert (merged.n_added, merged.n_replaced, merged.n_known) == (1, 0, 1)
     assert merged.annotations == [*(v.annotation for v in known), vote("ford", 1, "talks", "ben")]
 
 
 def test_a_changed_mind_is_an_error_unless_the_new_label_may_win() -> None:
     known, new = votes(vote("ford", 0, "talks", "anna")), votes(vote("ford", 0, "rest", "anna"), file="b.csv")
-    message = r"'talks' on line 2 of a\.csv and 'rest' on line 2 of b\.csv; keep one .* or let the new one win with --repl"
+    message = (
+        r"'talks' on line 2 of a\.csv and 'rest' on line 2 of b\.csv; keep one .* or let the new one win with --repl"
+    )
     with pytest.raises(DataError, match=message):
         merge(known, new)
     merged = merge(known, new, replace_known=True)
@@ -103,7 +109,7 @@ def test_the_settled_label_stands_beside_the_votes(tmp_path: Path) -> None:
     merged = merge(known, votes(settled, file="b.csv"))
     assert merged.n_added == 1, "anna's own vote stays"
     other = vote("ford", 0, "talks", "clara", source="adjudication")
-    with pytest.raises(DataError, match="the adjudication labels paragraph 0 of 'ford' 'rest' on line 2"):
+    with pytest.raises(DataError, match="the adjudication labels paragraph 0 of 'ford' 'rest' on line 4 of"):
         merge(votes(*merged.annotations), votes(other, file="c.csv"))
 
 
@@ -112,8 +118,7 @@ def test_taking_in_writes_a_file_that_prepare_reads(tmp_path: Path) -> None:
     path.parent.mkdir()
     old = vote("ford", 0, "talks", "author")
     path.write_text(
-        "article_id,paragraph,text_sha256,section_type,annotator,mood\n"
-        f"ford,0,{old.text_sha256},talks,author,glad\n"
+        f"article_id,paragraph,text_sha256,section_type,annotator,mood\nford,0,{old.text_sha256},talks,author,glad\n"
     )
     log = write_log(tmp_path / "anna.jsonl", "anna", (0, "talks"), (1, "talks"), (1, "rest"))
     for n_added, n_known in ((2, 0), (0, 2)):
@@ -161,7 +166,7 @@ def test_merging_loses_no_vote_and_its_order_does_not_matter(
         assert len(merged.annotations) == len(expected)
 
 
-# -- what decides ------------------------------------------------------------------------------------------------------------
+# -- what decides ------------------------------------------------------------------------------------------------------
 
 
 def test_an_adjudication_decides_over_every_majority() -> None:
@@ -186,7 +191,9 @@ def test_two_adjudications_that_differ_decide_nothing_and_are_refused() -> None:
         vote("ford", 0, "rest", "ben", line=3, source="adjudication"),
     ]
     assert count_votes(rows).disputed == (("ford", 0),)
-    with pytest.raises(DataError, match="the adjudication labels paragraph 0 of 'ford' 'talks' on line 2 and 'rest' on"):
+    with pytest.raises(
+        DataError, match="the adjudication labels paragraph 0 of 'ford' 'talks' on line 2 and 'rest' on"
+    ):
         check_annotations(rows, ARTICLES, NAMES)
 
 

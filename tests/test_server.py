@@ -1,45 +1,43 @@
-"""The HTTP application: answers, errors that repeat nothing, limits, logs without text; and `crosshead serve`."""
+"""The API: answers, errors that repeat nothing, limits, logs and numbers without text; and the command's own words."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import logging
-import signal
+import math
 import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from cli_parts import ARTICLE, SECTION_TYPES, block_network, make_tagger, process_environ
-from crosshead import __version__
+import tiny
+from cli_parts import ARTICLE, SECTION_TYPES, HashingEncoder, block_network, make_tagger
+from crosshead import __version__, bundle, loading
 from crosshead.cli import main
 from crosshead.cli.environment import DEFAULTS
 from crosshead.cli.exits import Exit
+from crosshead.errors import BundleError, EncoderError
+from crosshead.explain import MAX_CHARACTERS as MAX_EXPLAINED
+from crosshead.explain import explain
 from crosshead.limits import MAX_INPUT_BYTES, MAX_PARAGRAPHS
 from crosshead.loading import Model
 from crosshead.readers import read_article
-from crosshead.server.app import create_app
+from crosshead.server.logs import FIELDS, JsonFormatter, TextFormatter
+from crosshead.tagger import Encoded
 from crosshead.text import MAX_CHARACTERS
+from server_parts import JSON, MODEL, SECRET, TAGGER, TEXTS, client_of
 
-TAGGER = make_tagger()
-MODEL = Model(TAGGER, "hand", "3", "f" * 64)
-TEXTS = ["Shells fell on the river bank.", "The neighbours closed a border.", "The writer keeps bees."]
 LONG = " ".join(["Shells fell on the river bank at dawn, and two columns crossed before noon."] * 8)
-SECRET = "Xylographic"
-"""A word that no error, log or message may repeat."""
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    with TestClient(create_app(lambda: MODEL)) as client:
+    with client_of() as client:
         yield client
 
 
@@ -56,8 +54,16 @@ def test_paragraphs_are_one_article(client: TestClient) -> None:
     answer = tag(client, paragraphs=TEXTS)
     assert answer["model"] == {"name": "hand", "version": "3", "digest": "f" * 64}
     assert answer["paragraphs"] == [
-        {"index": i, "start": None, "end": None, "headings": None, **expected.as_dict()}
-        for i, expected in enumerate(TAGGER.tag_article(TEXTS))
+        {
+            "index": i,
+            "text": text,
+            "start": None,
+            "end": None,
+            "headings": None,
+            **expected.as_dict(),
+            "label_set": None,
+        }
+        for i, (text, expected) in enumerate(zip(TEXTS, TAGGER.tag_article(TEXTS), strict=True))
     ]
     assert (answer["title"], answer["left_out"], answer["source"]) == (None, None, None)
 
@@ -104,9 +110,83 @@ def test_nothing_in_gives_nothing_out(client: TestClient) -> None:
     assert tag(client, paragraphs=[])["paragraphs"] == tag(client, texts=[])["paragraphs"] == []
 
 
-def test_healthz(client: TestClient) -> None:
-    response = client.get("/healthz")
+def test_label_sets_come_with_every_paragraph_where_the_model_promises_them() -> None:
+    tagger = replace(TAGGER, conformal_quantile=0.9999)
+    with client_of(lambda: Model(tagger, "hand", "3", "f" * 64)) as client:
+        answer = tag(client, paragraphs=TEXTS)
+        assert client.get("/v1/model").json()["label_set_coverage"] == 0.9
+    assert [given["label_set"] for given in answer["paragraphs"]] == [
+        list(found.label_set) for found in tagger.tag_article(TEXTS)
+    ]
+    assert any(len(given["label_set"]) > 1 for given in answer["paragraphs"]), "the test would show nothing otherwise"
+
+
+def test_an_explanation_is_the_taggers_own(client: TestClient) -> None:
+    paragraph = "Envoys met in the lake town on Monday. The neighbours closed a border in the night."
+    answer = client.post("/v1/explain", json={"paragraph": paragraph, "before": TEXTS[:1], "after": TEXTS[2:]}).json()
+    found = explain(TAGGER, paragraph, TEXTS[:1], TEXTS[2:])
+    assert (answer["section_type"], answer["scores"]) == (found.tag.section_type, found.tag.as_dict()["scores"])
+    for name, effects in (("sentences", found.sentences), ("words", found.words)):
+        assert answer[name] == [
+            {"text": e.text, "start": e.start, "end": e.end, "effect": pytest.approx(e.effect, abs=1e-6)}
+            for e in effects
+        ]
+    assert len(answer["sentences"]) == 2
+    assert answer["model"]["name"] == "hand"
+
+
+def test_an_explanation_needs_no_neighbours(client: TestClient) -> None:
+    answer = client.post("/v1/explain", json={"paragraph": TEXTS[0]}).json()
+    assert answer["section_type"] == TAGGER.tag_texts(TEXTS[:1])[0].section_type
+
+
+def test_the_card_of_the_model(tmp_path: Path, tiny_graph: Path) -> None:
+    about = {
+        "taxonomy": {"section_types": [{"name": "other", "description": "Anything else.", "heading_phrases": ["x"]}]},
+        "scores": {"macro_f1": 0.81},
+        "encoder": "tiny",
+        "dataset_digest": "d" * 64,
+    }
+    result = tiny.build_tagger(tiny_graph)
+    bundle.save(result.tagger, tmp_path / "b", encoder_dir=tiny_graph, about=about)
+    with client_of(lambda: loading.load(str(tmp_path / "b")), corrections=tmp_path / "c.csv") as client:
+        card = client.get("/v1/model").json()
+    assert [entry["name"] for entry in card["section_types"]] == list(tiny.SECTION_TYPES)
+    assert card["section_types"][-1]["description"] == "Anything else."
+    assert card["digest"] == bundle.digest(tmp_path / "b")
+    assert (card["threshold"], card["risk"]) == (result.tagger.threshold, result.tagger.risk)
+    assert (card["scores"], card["label_set_coverage"]) == ({"macro_f1": 0.81}, 0.9)
+    assert (card["encoder"]["name"], card["encoder"]["max_tokens"]) == ("tiny", 64)
+    assert card["about"]["dataset_digest"] == "d" * 64
+    assert [view["kind"] for view in card["about"]["views"]] == ["paragraph", "sentence", "tfidf"]
+    assert card["takes_corrections"] is True
+    assert card["limits"]["body_bytes"] == MAX_INPUT_BYTES
+
+
+def test_a_model_without_a_bundle_has_a_card_too(client: TestClient) -> None:
+    card = client.get("/v1/model").json()
+    assert (card["scores"], card["label_set_coverage"], card["takes_corrections"]) == (None, None, False)
+    assert [entry["description"] for entry in card["section_types"]] == [""] * 3
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_what_watches_over_servers(path: str, client: TestClient) -> None:
+    response = client.get(path)
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+def test_the_page_is_there_with_its_own_policy(client: TestClient) -> None:
+    response = client.get("/")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "script-src 'self'" in response.headers["content-security-policy"]
+    assert "unsafe" not in response.headers["content-security-policy"]
+
+
+def test_every_other_answer_lets_nothing_be_loaded(client: TestClient) -> None:
+    for response in (client.post("/v1/tag", json={"texts": TEXTS}), client.get("/nothing"), client.get("/metrics")):
+        assert response.headers["content-security-policy"].startswith("default-src 'none'; ")
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["cache-control"] == "no-store"
 
 
 def test_the_model_is_loaded_once_and_at_the_start() -> None:
@@ -116,9 +196,9 @@ def test_the_model_is_loaded_once_and_at_the_start() -> None:
         calls.append(1)
         return MODEL
 
-    app = create_app(load)
+    client = client_of(load)
     assert not calls
-    with TestClient(app) as client:
+    with client:
         tag(client, texts=TEXTS)
         tag(client, texts=TEXTS)
     assert len(calls) == 1
@@ -132,7 +212,9 @@ def test_openapi_describes_it_with_examples_that_work(client: TestClient) -> Non
         answer = tag(client, **example)
         assert len(answer["paragraphs"]) == 2
         assert set(answer) == set(schemas["TagResponse"]["properties"]) >= set(schemas["TagResponse"]["examples"][0])
-    assert set(document["paths"]["/v1/tag"]["post"]["responses"]) == {"200", "400", "413", "422", "500"}
+    assert set(document["paths"]["/v1/tag"]["post"]["responses"]) == {
+        *("200", "400", "401", "403", "408", "413", "422", "429", "500", "503", "504")
+    }
     assert client.get("/docs").status_code == 404, "that page loads scripts from elsewhere"
 
 
@@ -152,6 +234,22 @@ BAD = [
     ({"texts": ["a"], SECRET: 1}, "", "a field is not known; allowed are text, format, paragraphs, texts"),
     ([SECRET], "", "valid dictionary"),
 ]
+BAD_ELSEWHERE = [
+    ("/v1/explain", {"paragraph": ""}, "paragraph", "at least 1 character"),
+    ("/v1/explain", {"paragraph": SECRET * 2000}, "paragraph", f"at most {MAX_EXPLAINED} characters"),
+    ("/v1/explain", {"paragraph": SECRET, "before": [3]}, "before.0", "valid string"),
+    ("/v1/explain", {"paragraph": SECRET, SECRET: 1}, "", "allowed are paragraph, before, after"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "where", "message"), BAD_ELSEWHERE)
+def test_other_requests_that_cannot_be_used(path: str, body: Any, where: str, message: str, client: TestClient) -> None:
+    response = client.post(path, json=body)
+    assert response.status_code == 422
+    (problem,) = response.json()["error"]["problems"]
+    assert problem["where"] == where
+    assert message in problem["message"]
+    assert SECRET not in response.text
 
 
 @pytest.mark.parametrize(("body", "where", "message"), BAD, ids=[message[:30] for _, _, message in BAD])
@@ -159,7 +257,7 @@ def test_a_request_that_cannot_be_used(body: Any, where: str, message: str, clie
     response = client.post("/v1/tag", json=body)
     assert response.status_code == 422
     error = response.json()["error"]
-    assert error["message"] == "the request cannot be used"
+    assert (error["kind"], error["message"]) == ("invalid", "the request cannot be used")
     (problem,) = error["problems"]
     assert problem["where"] == where
     assert message in problem["message"]
@@ -173,6 +271,8 @@ def test_a_request_that_cannot_be_used(body: Any, where: str, message: str, clie
         ({"text": " \n "}, "holds no text"),
         ({"text": "a\0b"}, "NUL"),
         ({"paragraphs": [SECRET, "\u200b"]}, "paragraph 1 holds no text"),
+        ({"texts": [SECRET] * 99 + ["[](x)"]}, "paragraph 99 holds no text"),
+        ({"text": "Snow.\n\n" * (MAX_PARAGRAPHS + 1), "format": "text"}, "has more than 10,000 paragraphs"),
     ],
 )
 def test_text_that_is_no_article(body: dict[str, Any], message: str, client: TestClient) -> None:
@@ -188,14 +288,64 @@ def test_text_that_is_no_article(body: dict[str, Any], message: str, client: Tes
     ids=["empty", "cut", "not UTF-8", "deep", "unterminated"],
 )
 def test_a_body_that_is_no_json(body: bytes, client: TestClient) -> None:
-    response = client.post("/v1/tag", content=body, headers={"content-type": "application/json"})
+    response = client.post("/v1/tag", content=body, headers=JSON)
     assert response.status_code in (400, 422)
     assert response.json()["error"]["message"]
     assert SECRET not in response.text
 
 
+def test_an_explanation_of_nothing_names_the_place(client: TestClient) -> None:
+    for body, where in (
+        ({"paragraph": "\u200b"}, "paragraph"),
+        ({"paragraph": SECRET, "before": [SECRET, "\u200b"]}, "before.1"),
+        ({"paragraph": SECRET, "after": ["\u200b"]}, "after.0"),
+    ):
+        response = client.post("/v1/explain", json=body)
+        assert response.status_code == 422
+        assert response.json()["error"]["message"].startswith(f"{where} holds no text")
+        assert SECRET not in response.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "‏הכוחות חצו את הנהר לפני עלות השחר.",
+        "تقدمت القوات‮ عبر النهر‬ قبل الفجر.",
+        "S​he​ll​s fe﻿ll o­n the river bank.",
+        "部队在黎明前渡过了河流。",
+        "🛡️" * 40 + " é" * 40,
+        "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    ],
+    ids=["Hebrew", "Arabic, overridden", "zero width", "Chinese", "emoji and combining", "markup"],
+)
+def test_text_of_any_kind_comes_back_as_it_was(text: str, client: TestClient) -> None:
+    answer = tag(client, paragraphs=[text, TEXTS[0]])
+    assert [given["text"] for given in answer["paragraphs"]] == [text, TEXTS[0]]
+    explained = client.post("/v1/explain", json={"paragraph": text, "after": [TEXTS[0]]}).json()
+    assert explained["section_type"] == answer["paragraphs"][0]["section_type"]
+    assert all(text[part["start"] : part["end"]] == part["text"] for part in explained["words"])
+
+
+def test_ten_thousand_paragraphs_are_one_article(client: TestClient) -> None:
+    texts = [
+        f"Column {i} crossed the river, and the neighbours closed border post {i % 7}." for i in range(MAX_PARAGRAPHS)
+    ]
+    answer = tag(client, paragraphs=texts)
+    expected = TAGGER.tag_article(texts)
+    assert [given["section_type"] for given in answer["paragraphs"]] == [found.section_type for found in expected]
+    assert [given["confidence"] for given in answer["paragraphs"]] == [round(found.confidence, 6) for found in expected]
+
+
+def test_too_many_tokens_are_refused() -> None:
+    with client_of(max_tokens=100) as client:
+        response = client.post("/v1/tag", json={"texts": [SECRET * 20] * 3})
+    assert response.status_code == 413
+    assert response.json()["error"]["message"].startswith("the texts have about ")
+    assert "at most 100 are taken" in response.json()["error"]["message"]
+
+
 def test_half_of_a_surrogate_pair_is_refused(client: TestClient) -> None:
-    response = client.post("/v1/tag", content=b'{"texts": ["\\ud83d"]}', headers={"content-type": "application/json"})
+    response = client.post("/v1/tag", content=b'{"texts": ["\\ud83d"]}', headers=JSON)
     assert response.status_code == 422
 
 
@@ -214,20 +364,40 @@ def test_what_is_not_there(method: str, path: str, status: int, client: TestClie
 
 
 def test_a_body_above_the_limit_is_refused_announced_or_not() -> None:
-    with TestClient(create_app(lambda: MODEL, max_body_bytes=1000)) as client:
+    with client_of(max_body_bytes=1000) as client:
         fits = json.dumps({"texts": ["a" * 900]}).encode()
-        json_type = {"content-type": "application/json"}
-        assert client.post("/v1/tag", content=fits, headers=json_type).status_code == 200
+        assert client.post("/v1/tag", content=fits, headers=JSON).status_code == 200
         large = json.dumps({"texts": [SECRET * 200]}).encode()
         pieces = (large[start : start + 500] for start in range(0, len(large), 500))
         for content in (large, pieces):
-            response = client.post("/v1/tag", content=content, headers=json_type)
+            response = client.post("/v1/tag", content=content, headers=JSON)
             assert response.status_code == 413
             assert response.json()["error"]["message"].startswith("the body is larger than 1,000 bytes")
     assert MAX_INPUT_BYTES == 10 * 1024**2
 
 
-# -- logs ------------------------------------------------------------------------------------------------------------
+# -- logs and numbers ------------------------------------------------------------------------------------------------
+
+
+class Faulty(HashingEncoder):
+    """Fails at texts that hold a certain word."""
+
+    def __init__(self, error: Exception, word: str) -> None:
+        self._error = error
+        self._word = word
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        if any(self._word in text for text in texts):
+            raise self._error
+        return super().encode(texts)
+
+
+def faulty(error: Exception, word: str = SECRET) -> Model:
+    return Model(replace(make_tagger(), encoder=Faulty(error, word)), "faulty", "1", "0" * 64)
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    return [{"event": r.getMessage(), **getattr(r, FIELDS, {})} for r in caplog.records if r.name == "crosshead.server"]
 
 
 def test_the_log_names_routes_and_times_but_no_text(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
@@ -235,35 +405,95 @@ def test_the_log_names_routes_and_times_but_no_text(client: TestClient, caplog: 
         tag(client, text=f"{SECRET} fell on the river bank at dawn.")
         client.post(f"/v1/tag?q={SECRET}", json={"text": SECRET, SECRET: 1})
         client.get(f"/{SECRET}")
-    told = [record.getMessage() for record in caplog.records if record.name == "crosshead.server"]
-    assert [line.rsplit(" ", 2)[0] for line in told] == ["POST /v1/tag 200", "POST /v1/tag 422", "GET (no route) 404"]
-    assert SECRET not in caplog.text
+        client.get(f"/page/{SECRET}.js")
+        client.request(SECRET, "/v1/tag")
+    lines = [(line["method"], line["route"], line["status"], line.get("error")) for line in told(caplog)]
+    assert lines == [
+        ("POST", "/v1/tag", 200, None),
+        ("POST", "/v1/tag", 422, "invalid"),
+        ("GET", "(no route)", 404, "not_found"),
+        ("GET", "/page/{path:path}", 404, "not_found"),
+        ("OTHER", "/v1/tag", 405, "wrong_method"),
+    ]
+    assert all(line["ms"] >= 0 and line["request_id"] for line in told(caplog))
+    for formatter in (JsonFormatter(), TextFormatter()):
+        assert not any(SECRET.lower() in formatter.format(record).lower() for record in caplog.records)
+
+
+def test_logs_are_one_object_a_line(caplog: pytest.LogCaptureFixture, client: TestClient) -> None:
+    with caplog.at_level(logging.INFO, logger="crosshead.server"):
+        client.get("/healthz", headers={"x-request-id": "abc-1.2_3"})
+    line = JsonFormatter().format(caplog.records[0])
+    assert "\n" not in line
+    found = json.loads(line)
+    assert found["time"].endswith("Z")
+    assert (found["level"], found["event"], found["request_id"]) == ("info", "request", "abc-1.2_3")
+    assert "request request_id=abc-1.2_3 method=GET route=/healthz status=200" in TextFormatter().format(
+        caplog.records[0]
+    )
+
+
+def test_requests_have_ids(client: TestClient) -> None:
+    assert client.get("/healthz", headers={"x-request-id": "abc-1.2_3"}).headers["x-request-id"] == "abc-1.2_3"
+    for odd in ("a b", "x" * 65, "é"):
+        given = client.get("/healthz", headers={"x-request-id": odd.encode()}).headers["x-request-id"]
+        assert given != odd
+        assert len(given) == 16
+    assert client.get("/healthz").headers["x-request-id"] != client.get("/healthz").headers["x-request-id"]
 
 
 def test_a_mistake_in_the_server_is_a_500_that_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    class Broken:
-        def tag_articles(self, articles: object) -> object:
-            raise IndexError(SECRET)
-
-    with TestClient(create_app(lambda: Model(Broken(), "broken", "", ""))) as client:  # type: ignore[arg-type]
-        response = client.post("/v1/tag", json={"texts": ["a"]})
+    with client_of(lambda: faulty(IndexError(SECRET))) as client:
+        response = client.post("/v1/tag", json={"texts": [SECRET]})
+        assert client.post("/v1/tag", json={"texts": TEXTS}).status_code == 200, "it goes on"
     assert response.status_code == 500
     assert response.json()["error"]["message"] == "a mistake in the server; its log says where"
-    assert SECRET not in caplog.text
-    assert "unexpected IndexError" in caplog.text
-    assert "tag_articles" in caplog.text
+    (line,) = [line for line in told(caplog) if line["event"] == "unexpected"]
+    assert line["exception"] == "IndexError"
+    assert "in encode" in line["frames"]
+    shown = [formatter.format(record) for record in caplog.records for formatter in (JsonFormatter(), TextFormatter())]
+    assert not any(SECRET in text for text in shown)
+    assert any("in encode\n" in text for text in shown), "frames of a traceback stay readable"
 
 
 def test_an_encoder_that_is_gone_is_a_500_with_its_message() -> None:
-    from crosshead.errors import EncoderError
-
-    class Gone:
-        def tag_articles(self, articles: object) -> object:
-            raise EncoderError("the graph is gone")
-
-    with TestClient(create_app(lambda: Model(Gone(), "gone", "", ""))) as client:  # type: ignore[arg-type]
-        response = client.post("/v1/tag", json={"texts": ["a"]})
+    with client_of(lambda: faulty(EncoderError("the graph is gone"))) as client:
+        response = client.post("/v1/tag", json={"texts": [SECRET]})
     assert (response.status_code, response.json()["error"]["message"]) == (500, "the graph is gone")
+
+
+def test_numbers_count_what_was_answered_and_hold_no_text() -> None:
+    tagger = replace(TAGGER, threshold=0.9)
+    with client_of(lambda: Model(tagger, "hand", "3", "f" * 64)) as client:
+        long = "word " * 20
+        tag(client, paragraphs=[*TEXTS, long])
+        client.post("/v1/tag", json={"texts": [SECRET, 3]})
+        client.get(f"/{SECRET}")
+        response = client.get("/metrics")
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert SECRET.lower() not in response.text.lower()
+    numbers = dict(line.rsplit(" ", 1) for line in response.text.splitlines() if not line.startswith("#"))
+    tags = tagger.tag_article([*TEXTS, long])
+    for section_type in SECTION_TYPES:
+        count = sum(found.section_type == section_type for found in tags)
+        assert float(numbers.get(f'crosshead_paragraphs_total{{section_type="{section_type}"}}', 0)) == count
+    assert float(numbers["crosshead_abstained_total"]) == sum(found.abstained for found in tags) > 0
+    assert float(numbers["crosshead_truncated_total"]) == 1
+    assert numbers['crosshead_requests_total{method="POST",route="/v1/tag",status="200"}'] == "1.0"
+    assert numbers['crosshead_requests_total{method="GET",route="(no route)",status="404"}'] == "1.0"
+    assert numbers['crosshead_errors_total{kind="invalid"}'] == "1.0"
+    assert numbers['crosshead_model_info{digest="ffffffffffffffff",name="hand",version="3"}'] == "1.0"
+    assert float(numbers["crosshead_batch_paragraphs_sum"]) == 4
+    assert numbers["crosshead_queue_requests"] == "0.0"
+
+
+def test_a_model_that_gives_no_probabilities_is_not_served() -> None:
+    broken = replace(make_tagger(), temperature=math.nan)
+    with (
+        pytest.raises(BundleError, match="gives no probabilities for a plain sentence"),
+        client_of(lambda: Model(broken, "nan", "1", "")),
+    ):
+        pass
 
 
 # -- the command -----------------------------------------------------------------------------------------------------
@@ -274,25 +504,30 @@ def _process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in DEFAULTS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("CROSSHEAD_API_KEYS", raising=False)
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.usefixtures("_process")
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "example.org", ""])
-def test_other_machines_are_not_served(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_machines_are_not_served_without_keys(host: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--host", host]) == Exit.USAGE
-    assert "only this machine is served, until requests can carry an API key" in capsys.readouterr().err
+    assert "without API keys only this machine is served: give --api-keys FILE" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("_process")
-def test_a_port_that_is_taken_is_told(
-    tiny_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("crosshead.loading.load", lambda model: MODEL)
+def test_a_port_that_is_taken_is_told(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert main(["serve", "--port", str(port)]) == Exit.USAGE
+        assert main(["serve", "--port", str(port), "--model", str(tiny_bundle)]) == Exit.USAGE
     assert f"port {port} of 127.0.0.1 cannot be used (" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_process")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_without_a_model_it_does_not_start(workers: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--port", "0", "--model", "nowhere", "--workers", workers]) == Exit.MODEL
+    assert "the saved tagger 'nowhere' is not there" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("_process")
@@ -305,51 +540,9 @@ def test_without_fastapi_it_says_what_to_install(
     assert "pip install 'crosshead[serve]'" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals there")
-def test_serve_answers_as_the_tagger_does_and_ends_with_ctrl_c(tmp_path: Path, tiny_bundle: Path) -> None:
-    from crosshead import bundle
-
-    command = [sys.executable, "-m", "crosshead", "serve", "--port", "0", "--model", str(tiny_bundle)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=process_environ(tmp_path)) as process:
-        assert process.stderr is not None
-        told = process.stderr.readline()
-        assert told.startswith("crosshead tags at http://127.0.0.1:"), told
-        place = told.split(" with ")[0].split()[-1]
-        body = json.dumps({"paragraphs": [*TEXTS, SECRET]}).encode()
-        request = urllib.request.Request(f"{place}/v1/tag", body, {"content-type": "application/json"})
-        answer = json.load(_open(request))
-        assert json.load(_open(f"{place}/healthz?{SECRET}")) == {"status": "ok"}
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == Exit.INTERRUPTED
-        log = process.stderr.read()
-    expected = bundle.load(tiny_bundle)
-    assert [given["scores"] for given in answer["paragraphs"]] == [
-        found.as_dict()["scores"] for found in expected.tag_article([*TEXTS, SECRET])
-    ]
-    assert answer["model"] == {"name": expected.name, "version": expected.version, "digest": bundle.digest(tiny_bundle)}
-    assert "Traceback" not in log
-    assert SECRET not in log
-    assert [line.split(" INFO ")[1].rsplit(" ", 2)[0] for line in log.splitlines() if " INFO " in line] == [
-        "POST /v1/tag 200",
-        "GET /healthz 200",
-    ]
-
-
-def _open(request: Any) -> Any:
-    """Ask, waiting for a server that has said where it is and is about to answer."""
-    for _ in range(100):
-        try:
-            return urllib.request.urlopen(request, timeout=30)
-        except ConnectionRefusedError:
-            time.sleep(0.05)
-    raise AssertionError("the server does not answer")
-
-
 def test_serving_asks_no_network(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from crosshead.loading import load
-
     block_network(monkeypatch)
-    with TestClient(create_app(lambda: load(str(tiny_bundle)))) as client:
+    with client_of(lambda: loading.load(str(tiny_bundle))) as client:
         assert len(tag(client, text=ARTICLE)["paragraphs"]) == 3
 
 

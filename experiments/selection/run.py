@@ -21,7 +21,7 @@ from label_studies import Data, fit, load, macro_f1, mean_interval, shown, table
 from crosshead.selection import STRATEGIES, Candidates, select, stability
 
 HERE = Path(__file__).resolve().parent
-BATCH, N_STEPS, N_LONG = 50, 16, 44
+BATCH, N_STEPS, N_LONG = 50, 12, 44
 RUNS = [(s, "paragraph") for s in STRATEGIES] + [(s, u) for u in ("run", "article") for s in ("mixed", "random")]
 STOP_AT = (0.96, 0.97, 0.98, 0.985, 0.99)
 N_WATCHED = 1000
@@ -118,15 +118,17 @@ def summarise(curves: dict[tuple[str, str], list[Curve]]) -> list[dict]:
             {
                 "strategy": strategy,
                 "unit": unit,
-                **{f"f1_at_{n}": mean_interval([c.scores[n // BATCH - 1] for c in found]) for n in (100, 200, 400, 800)},
+                **{
+                    f"f1_at_{n}": mean_interval([c.scores[n // BATCH - 1] for c in found]) for n in (100, 200, 400, 600)
+                },
                 "mean_f1_over_random": mean_interval(diff),
-                "labels_to_random_800": mean_interval(
+                "labels_to_random_600": mean_interval(
                     [first_reach(c.n_labels, c.scores, g) for c, g in zip(found, goal, strict=True)]
                 ),
-                "read_to_random_800": mean_interval(
+                "read_to_random_600": mean_interval(
                     [first_reach(c.n_read, c.scores, g) for c, g in zip(found, goal, strict=True)]
                 ),
-                "read_at_800": mean_interval([c.n_read[-1] for c in found]),
+                "read_at_600": mean_interval([c.n_read[-1] for c in found]),
             }
         )
     return rows
@@ -144,7 +146,9 @@ def stopping(simulations: Sequence[Simulation]) -> list[dict]:
                 "stopped": sum(step is not None for step in at),
                 "of": len(curves),
                 "labels": mean_interval([c.n_labels[-1 if i is None else i] for c, i in zip(curves, at, strict=True)]),
-                "f1_at_stop": mean_interval([c.scores[-1 if i is None else i] for c, i in zip(curves, at, strict=True)]),
+                "f1_at_stop": mean_interval(
+                    [c.scores[-1 if i is None else i] for c, i in zip(curves, at, strict=True)]
+                ),
                 "f1_lost_to_all_labels": mean_interval(
                     [
                         s.with_all_labels - c.scores[-1 if i is None else i]
@@ -169,9 +173,20 @@ def draw(curves: dict[tuple[str, str], list[Curve]], full: float) -> None:
 
     matplotlib.rcParams["svg.hashsalt"] = "crosshead"
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True)
-    for key in [("mixed", "paragraph"), ("uncertainty", "paragraph"), ("diversity", "paragraph"), ("random", "paragraph")]:
+    for key in [
+        ("mixed", "paragraph"),
+        ("uncertainty", "paragraph"),
+        ("diversity", "paragraph"),
+        ("random", "paragraph"),
+    ]:
         _line(left, curves[key], lambda c: c.n_labels, key[0], key[0] == "random")
-    for key in [("mixed", "paragraph"), ("mixed", "run"), ("mixed", "article"), ("random", "paragraph"), ("random", "article")]:
+    for key in [
+        ("mixed", "paragraph"),
+        ("mixed", "run"),
+        ("mixed", "article"),
+        ("random", "paragraph"),
+        ("random", "article"),
+    ]:
         _line(right, curves[key], lambda c: c.n_read, f"{key[0]}, {key[1]}", key[0] == "random")
     for axis, what in ((left, "labels"), (right, "paragraphs read, context included")):
         axis.axhline(full, color="0.6", linewidth=0.8, linestyle=":")
@@ -200,7 +215,13 @@ def run(n_seeds: int) -> None:
     n_train = mean_interval([len(simulation.train) for simulation in simulations])
     write_results(
         HERE,
-        {"corpus": data.facts, "seeds": n_seeds, "all_labels": {"f1": full, "n": n_train}, "strategies": rows, "stopping": stops},
+        {
+            "corpus": data.facts,
+            "seeds": n_seeds,
+            "all_labels": {"f1": full, "n": n_train},
+            "strategies": rows,
+            "stopping": stops,
+        },
     )
     write_csv(
         HERE / "curves.csv",
@@ -212,19 +233,21 @@ def run(n_seeds: int) -> None:
         ),
     )
     draw(curves, full["mean"])
-    print(data.facts, f"all {n_train['mean']:.0f} labels: {shown(full)}", f"{time.process_time() - started:.0f} s of CPU")
-    names = ("f1_at_100", "f1_at_200", "f1_at_400", "f1_at_800", "mean_f1_over_random")
+    print(
+        data.facts, f"all {n_train['mean']:.0f} labels: {shown(full)}", f"{time.process_time() - started:.0f} s of CPU"
+    )
+    names = ("f1_at_100", "f1_at_200", "f1_at_400", "f1_at_600", "mean_f1_over_random")
     print(
         table(
-            ["strategy", "unit", *names, "labels to random's 800", "read to random's 800", "read at 800"],
+            ["strategy", "unit", *names, "labels to random's 600", "read to random's 600", "read at 600"],
             [
                 [
                     r["strategy"],
                     r["unit"],
                     *(shown(r[n]) for n in names),
-                    shown(r["labels_to_random_800"], 0),
-                    shown(r["read_to_random_800"], 0),
-                    shown(r["read_at_800"], 0),
+                    shown(r["labels_to_random_600"], 0),
+                    shown(r["read_to_random_600"], 0),
+                    shown(r["read_at_600"], 0),
                 ]
                 for r in rows
             ],
@@ -234,7 +257,13 @@ def run(n_seeds: int) -> None:
         table(
             ["stop at", "stopped", "labels", "macro-F1 there", "lost to all labels"],
             [
-                [s["stop_at"], f"{s['stopped']} of {s['of']}", shown(s["labels"], 0), shown(s["f1_at_stop"]), shown(s["f1_lost_to_all_labels"])]
+                [
+                    s["stop_at"],
+                    f"{s['stopped']} of {s['of']}",
+                    shown(s["labels"], 0),
+                    shown(s["f1_at_stop"]),
+                    shown(s["f1_lost_to_all_labels"]),
+                ]
                 for s in stops
             ],
         )

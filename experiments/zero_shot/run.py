@@ -27,7 +27,9 @@ DEFAULT = "both, then taught once (default)"
 def only(taxonomy: Taxonomy, *, phrases: bool, descriptions: bool) -> Taxonomy:
     """Leave the taxonomy only some of its words."""
     kept = tuple(
-        replace(d, description=d.description if descriptions else "", heading_phrases=d.heading_phrases if phrases else ())
+        replace(
+            d, description=d.description if descriptions else "", heading_phrases=d.heading_phrases if phrases else ()
+        )
         for d in taxonomy.definitions
     )
     return replace(taxonomy, definitions=kept)
@@ -80,7 +82,10 @@ def run(n_seeds: int) -> None:
     write_results(HERE, {"corpus": data.facts, "seeds": n_seeds, "results": results})
     write_csv(
         HERE / "results.csv",
-        ({"model": n, **{f"{m}_{k}": v for m, i in r.items() for k, v in i.items() if k != "n"}} for n, r in results.items()),
+        (
+            {"model": n, **{f"{m}_{k}": v for m, i in r.items() for k, v in i.items() if k != "n"}}
+            for n, r in results.items()
+        ),
     )
     print(data.facts)
     print(

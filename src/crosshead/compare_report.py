@@ -216,7 +216,7 @@ def _changed_markdown(compared: Compared) -> Iterator[str]:
 
 def _facts_table(compared: Compared) -> str:
     names = list(dict.fromkeys(name for facts in compared.facts.values() for name in facts))
-    rows = [[name, *(compared.facts[run].get(name, "–") for run in compared.names)] for name in names]
+    rows = [[name, *(compared.facts.get(run, {}).get(name, "–") for run in compared.names)] for name in names]
     return _table(["", *compared.names], rows)
 
 

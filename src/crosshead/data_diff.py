@@ -29,6 +29,8 @@ from crosshead.text import text_digest
 ARTICLES, ANNOTATIONS, CONTRAST_SETS = "articles", "annotations.csv", "contrast_sets.jsonl"
 CONTRAST_ANNOTATOR = "contrast set"
 GIT_SECONDS = 120.0
+LEAST_SIMILARITY = 0.5
+"""Share of common words from which a paragraph counts as edited, not as removed and another one added."""
 
 Labels = Mapping[tuple[str, int], Mapping[str, str]]
 """Who gave a paragraph which section type."""
@@ -225,26 +227,48 @@ def _align(old: Sequence[str], new: Sequence[str]) -> list[tuple[int | None, int
     """Pair paragraphs: equal ones in order, equal ones that moved, then edited ones; None stands for a missing one."""
     before, after = [text_digest(text) for text in old], [text_digest(text) for text in new]
     pairs: list[tuple[int | None, int | None]] = []
-    blocks: list[tuple[list[int], list[int]]] = []
+    gone: list[int] = []
+    come: list[int] = []
     for tag, i1, i2, j1, j2 in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if tag == "equal":
             pairs += zip(range(i1, i2), range(j1, j2), strict=True)
         else:
-            blocks.append((list(range(i1, i2)), list(range(j1, j2))))
-    free: dict[str, list[int]] = defaultdict(list)
-    for _, rest in blocks:
-        for j in rest:
-            free[after[j]].append(j)
-    moved = {i: free[before[i]].pop(0) for gone, _ in blocks for i in gone if free[before[i]]}
-    pairs += moved.items()
-    for gone, come in blocks:
-        left = [i for i in gone if i not in moved]
-        right = [j for j in come if j not in moved.values()]
-        n = min(len(left), len(right))
-        pairs += zip(left[:n], right[:n], strict=True)
-        pairs += [(i, None) for i in left[n:]]
-        pairs += [(None, j) for j in right[n:]]
+            gone += range(i1, i2)
+            come += range(j1, j2)
+    for i, j in _alike([before[i] == after[j] for i in gone for j in come], gone, come, least=1.0):
+        pairs.append((i, j))
+    gone, come = _left(gone, come, pairs)
+    for i, j in _alike([_similarity(old[i], new[j]) for i in gone for j in come], gone, come, least=LEAST_SIMILARITY):
+        pairs.append((i, j))
+    gone, come = _left(gone, come, pairs)
+    pairs += [(i, None) for i in gone]
+    pairs += [(None, j) for j in come]
     return sorted(pairs, key=lambda pair: (pair[1] if pair[1] is not None else pair[0] or 0, pair[1] is None))
+
+
+def _alike(scores: Sequence[float], gone: Sequence[int], come: Sequence[int], *, least: float) -> list[tuple[int, int]]:
+    """Pair the paragraphs that are most alike, best first, those nearest to each other first among equals."""
+    places = [(i, j) for i in gone for j in come]
+    order = sorted(range(len(places)), key=lambda k: (-scores[k], abs(places[k][0] - places[k][1]), k))
+    found: list[tuple[int, int]] = []
+    for k in order:
+        i, j = places[k]
+        if scores[k] >= least and all(i != a and j != b for a, b in found):
+            found.append((i, j))
+    return found
+
+
+def _left(
+    gone: Sequence[int], come: Sequence[int], pairs: Sequence[tuple[int | None, int | None]]
+) -> tuple[list[int], list[int]]:
+    paired_old, paired_new = {i for i, _ in pairs}, {j for _, j in pairs}
+    return [i for i in gone if i not in paired_old], [j for j in come if j not in paired_new]
+
+
+def _similarity(old: str, new: str) -> float:
+    """Share of words that two texts have in common, in order."""
+    matcher = SequenceMatcher(None, old.split(), new.split(), autojunk=False)
+    return matcher.ratio() if matcher.quick_ratio() >= LEAST_SIMILARITY else 0.0
 
 
 def _article_change(old: Article, new: Article, pairs: Sequence[tuple[int | None, int | None]]) -> ArticleChange | None:

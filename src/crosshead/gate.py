@@ -16,7 +16,7 @@ from crosshead.report_text import markdown_cell, signed
 from crosshead.settings import PromotionSettings
 from crosshead.tagger import Tagger
 
-N_ROUNDS = 15
+N_WARM, MIN_ROUNDS, MAX_ROUNDS = 2, 14, 400
 _SENTENCES = (
     "The column left the depot before dawn and reached the second bridge by nine, where it stopped for want of fuel.",
     "Officials across the border said that four thousand people had crossed in two days and that the school was full.",
@@ -172,26 +172,26 @@ def check_latency(candidate: Tagger, standing: Tagger, limits: PromotionSettings
 
 
 def latency_ratio(
-    candidate: Tagger, standing: Tagger, *, n_rounds: int = N_ROUNDS, clock: Callable[[], float] = time.perf_counter
+    candidate: Tagger, standing: Tagger, *, seconds: float = 2.0, clock: Callable[[], float] = time.perf_counter
 ) -> tuple[float, float]:
-    """Measure how much longer the candidate takes for an article, and its seconds.
+    """Measure how much longer the candidate takes for an article, and its seconds; in about ``seconds`` altogether.
 
-    The two take turns, first one and then the other, so that whatever else the machine does meets both; the median
-    of the rounds' ratios is returned.
+    The two take turns, first one and then the other, so that whatever else the machine does meets both; the medians
+    are compared.
     """
-    ratios, seconds = [], []
-    for i in range(-2, n_rounds):  # the first rounds load and warm what the taggers need
+    spent: tuple[list[float], list[float]] = ([], [])
+    began = clock()
+    for i in range(MAX_ROUNDS):
+        if i >= MIN_ROUNDS and clock() - began > seconds:
+            break
         article = sample_article(i)
-        order = (candidate, standing) if i % 2 else (standing, candidate)
-        spent = {}
-        for tagger in order:
+        for side in (0, 1) if i % 2 else (1, 0):
             started = clock()
-            tagger.tag_article(article)
-            spent[id(tagger)] = clock() - started
-        if i >= 0:
-            ratios.append(spent[id(candidate)] / max(spent[id(standing)], 1e-9))
-            seconds.append(spent[id(candidate)])
-    return statistics.median(ratios), statistics.median(seconds)
+            (candidate, standing)[side].tag_article(article)
+            spent[side].append(clock() - started)
+    # The first rounds load and warm what the taggers need.
+    own, other = (statistics.median(times[N_WARM:]) for times in spent)
+    return own / max(other, 1e-9), own
 
 
 def sample_article(number: int) -> Sequence[str]:

@@ -109,7 +109,7 @@ def plot_confusion(matrix: NDArray[np.intp], section_types: Sequence[str], *, fo
     names = [textwrap.fill(readable(name), 15) for name in section_types]
     with mpl.rc_context({**STYLE, "axes.grid": False}):
         side = min(max(0.95 * n + 1.6, 3.6), 9.0)
-        figure, axes = _figure(side + 0.9, 0.82 * side + 0.5)
+        figure, axes = new_figure(side + 0.9, 0.82 * side + 0.5)
         for row, column in np.ndindex(n, n):
             share = float(shares[row, column])
             axes.add_patch(
@@ -126,7 +126,7 @@ def plot_confusion(matrix: NDArray[np.intp], section_types: Sequence[str], *, fo
             + _most_taken_for(i, shares, section_types)
             for i, name in enumerate(section_types)
         )
-        return _finish(figure, f"Confusion matrix, share of each true section type by answer. {kept}.", format)
+        return finish(figure, f"Confusion matrix, share of each true section type by answer. {kept}.", format)
 
 
 def _cell(axes: Any, column: int, row: int, share: float, count: int, *, small: bool) -> None:
@@ -169,7 +169,7 @@ def plot_reliability(reliability: Reliability, *, ece: Interval | None = None, f
         lower.set(xlabel="Stated confidence", ylabel="Share of\nparagraphs")
         lower.xaxis.set_major_formatter(PercentFormatter(1))
         lower.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        return _finish(figure, _reliability_alt(reliability, ece), format)
+        return finish(figure, _reliability_alt(reliability, ece), format)
 
 
 def _reliability_alt(reliability: Reliability, ece: Interval | None) -> str:
@@ -183,7 +183,7 @@ def plot_risk_coverage(
 ) -> Plot:
     """Draw the share of mistakes against the share of answers, and mark the threshold in use and its goal."""
     with mpl.rc_context(STYLE):
-        figure, axes = _figure(6.2, 4.0)
+        figure, axes = new_figure(6.2, 4.0)
         axes.fill_between(curve.coverage, curve.low, curve.high, color=ACCENT, alpha=0.18, linewidth=0)
         axes.plot(curve.coverage, curve.risk, color=ACCENT)
         told = f"answering everything, {curve.risk[-1]:.1%} of the answers are wrong"
@@ -206,7 +206,7 @@ def plot_risk_coverage(
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         half = int(np.searchsorted(curve.coverage, 0.5).clip(max=len(curve.coverage) - 1))
         told += f"; the surest {curve.coverage[half]:.0%}: {curve.risk[half]:.1%}"
-        return _finish(figure, f"Risk–coverage curve: {told}.", format)
+        return finish(figure, f"Risk–coverage curve: {told}.", format)
 
 
 def plot_class_f1(scores: Mapping[str, Scores], *, format: Format = "svg") -> Plot:
@@ -225,7 +225,7 @@ def plot_class_f1(scores: Mapping[str, Scores], *, format: Format = "svg") -> Pl
     rows = ["Mean of all (macro-F1)", *(textwrap.fill(readable(name), 22) for name in kinds.pop())]
     told = []
     with mpl.rc_context({**STYLE, "axes.grid.axis": "x"}):
-        figure, axes = _figure(6.6, 1.1 + len(rows) * (0.34 + 0.15 * len(scores)))
+        figure, axes = new_figure(6.6, 1.1 + len(rows) * (0.34 + 0.15 * len(scores)))
         for i, (name, own) in enumerate(scores.items()):
             offset = (i - (len(scores) - 1) / 2) * 0.7 / max(len(scores), 2)
             intervals = [own.macro_f1, *(c.f1 for c in own.classes)]
@@ -236,7 +236,7 @@ def plot_class_f1(scores: Mapping[str, Scores], *, format: Format = "svg") -> Pl
         axes.set_yticks(range(len(rows)), rows)
         axes.tick_params(axis="y", length=0)
         figure.legend(loc="outside upper left", ncols=min(len(scores), 3), handletextpad=0.3)
-        return _finish(figure, "F1 by section type with 95 % intervals. " + ". ".join(told) + ".", format)
+        return finish(figure, "F1 by section type with 95 % intervals. " + ". ".join(told) + ".", format)
 
 
 def _dots(axes: Any, intervals: Sequence[Interval | None], offset: float, i: int, name: str) -> None:
@@ -271,7 +271,7 @@ def plot_differences(
     rows = ["Mean of all (macro-F1)", *(textwrap.fill(readable(name), 22) for name in section_types)]
     told = []
     with mpl.rc_context({**STYLE, "axes.grid.axis": "x"}):
-        figure, axes = _figure(6.6, 1.1 + len(rows) * (0.34 + 0.15 * len(differences)))
+        figure, axes = new_figure(6.6, 1.1 + len(rows) * (0.34 + 0.15 * len(differences)))
         for i, (name, found) in enumerate(differences.items()):
             offset = (i - (len(differences) - 1) / 2) * 0.7 / max(len(differences), 2)
             by_type = [found.f1[t].difference if t in found.f1 else None for t in section_types]
@@ -290,7 +290,7 @@ def plot_differences(
         axes.tick_params(axis="y", length=0)
         if len(differences) > 1:
             figure.legend(loc="outside upper left", ncols=min(len(differences), 3), handletextpad=0.3)
-        return _finish(figure, "Differences in F1 with 95 % intervals. " + ". ".join(told) + ".", format)
+        return finish(figure, "Differences in F1 with 95 % intervals. " + ". ".join(told) + ".", format)
 
 
 def plot_learning_curve(
@@ -306,7 +306,7 @@ def plot_learning_curve(
         raise DataError("a learning curve without a point can't be drawn; give each at least one, or leave it out")
     told = []
     with mpl.rc_context(STYLE):
-        figure, axes = _figure(6.2, 3.8)
+        figure, axes = new_figure(6.2, 3.8)
         for i, (name, points) in enumerate(curves.items()):
             x, y = [p.n_articles for p in points], [p.score.value for p in points]
             low = [p.score.value if p.score.low is None else p.score.low for p in points]
@@ -317,15 +317,16 @@ def plot_learning_curve(
             told.append(f"{name}: " + ", ".join(f"{n} articles {score:.3f}" for n, score in zip(x, y, strict=True)))
         axes.set(xlabel="Articles trained on", ylabel=measure, xlim=(0, None))
         axes.legend(loc="lower right")
-        return _finish(figure, f"Learning curve. {'; '.join(told)}.", format)
+        return finish(figure, f"Learning curve. {'; '.join(told)}.", format)
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Any]:
+def new_figure(width: float, height: float) -> tuple[Figure, Any]:
+    """Begin a drawing; inside of ``mpl.rc_context(STYLE)``."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 
-def _finish(figure: Figure, alt: str, format: Format) -> Plot:
+def finish(figure: Figure, alt: str, format: Format) -> Plot:
     """Save without date or version, so that equal figures are equal bytes."""
     buffer = BytesIO()
     with warnings.catch_warnings():

@@ -116,11 +116,13 @@ def _previous(standing: RegisteredVersion) -> int:
 
 def _mend(finder: RunFinder) -> str:
     """Finish a move that a killed process left half done, and say so."""
+    finder.tracking.settle()
     version = registry.finish_move(finder.tracking, finder.root)
     return f"an interrupted move was finished: version {version.version} is the champion" if version else ""
 
 
 def _candidate(finder: RunFinder, reference: str) -> FoundRun:
+    finder.tracking.settle()
     found = finder.find(reference)
     if found.run_id is None:
         raise TrackingError(

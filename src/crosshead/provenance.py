@@ -43,6 +43,7 @@ def chain(finder: RunFinder, reference: str) -> list[Step]:
     TrackingError
         If there is no such run or version.
     """
+    finder.tracking.settle()
     found = finder.find(reference)
     if found.run_id is not None and found.version is None:
         found = replace(found, version=finder.last_version(found.run_id))

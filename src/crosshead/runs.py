@@ -72,16 +72,16 @@ class RunFinder:
         """
         if reference == LAST:
             return FoundRun(LAST, run_id=self.last_run_id(), folder=self.reports_dir)
-        if reference == registry.CHAMPION:
-            return self._of_champion()
         if _VERSION.fullmatch(reference):
             reference = f"models:/{self.registered_model}/{reference}"
-        if reference.startswith(("models:/", "runs:/")):
-            return self._of_uri(reference)
+        is_uri = reference.startswith(("models:/", "runs:/"))
         folder = Path(reference).expanduser()
-        if folder.is_dir() or folder.name == FILE:
+        if not is_uri and reference != registry.CHAMPION and (folder.is_dir() or folder.name == FILE):
             return _of_folder(folder.parent if folder.name == FILE else folder, reference)
-        return self._search(reference)
+        self.tracking.settle()
+        if reference == registry.CHAMPION:
+            return self._of_champion()
+        return self._of_uri(reference) if is_uri else self._search(reference)
 
     def last_run_id(self) -> str | None:
         """Return the run of the tagger that was trained here last; None if it was not recorded."""

@@ -67,6 +67,16 @@ class Dimension(BaseModel):
         assert self.high is not None
         return min(max(rounded(float(value), self.digits), self.low), self.high)
 
+    def holds(self, value: Value) -> bool:
+        """Say if a value lies in the range, or is among the choices."""
+        if self.type == "categorical":
+            return value in self.choices
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        assert self.low is not None
+        assert self.high is not None
+        return self.low <= value <= self.high and (self.type == "float" or value == int(value))
+
     def edge(self, value: Value) -> Literal["low", "high"] | None:
         """Say at which end of its range a value lies, if at one: within one hundredth of the range."""
         if self.type == "categorical" or not isinstance(value, int | float):

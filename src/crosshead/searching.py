@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -96,7 +96,7 @@ class Scorer:
                 self.cache_uses.append(encoder.use)
         return self._inputs[encoder_key]
 
-    def scores(self, settings: Settings) -> Iterator[float]:
+    def scores(self, settings: Settings) -> Generator[float]:
         """Yield the score over the paragraphs of the first fold, of the first two, …, at last of all.
 
         Fits of later folds go on while the caller looks at a score; closing the iterator calls them off.
@@ -111,7 +111,7 @@ class Scorer:
         *_, last = self._probabilities(settings)
         return last
 
-    def _probabilities(self, settings: Settings) -> Iterator[Floats]:
+    def _probabilities(self, settings: Settings) -> Generator[Floats]:
         specs = settings.view_specs()
         inputs = self.read(settings)
         feats = {spec.name: self._features_of(spec, inputs) for spec in specs}

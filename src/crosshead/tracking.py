@@ -159,6 +159,16 @@ class Tracking:
                 relocate(self.place, found.artifact_location)
             return str(found.experiment_id)
 
+    def settle(self) -> None:
+        """Point the store at its files again if the project was moved, before anything is read from it."""
+        root = self.place.artifact_root
+        if root is None or self.place.database is None:
+            return
+        with explained(self.place, "looking for experiments"):
+            places = {experiment.artifact_location for experiment in self.client.search_experiments()}
+        for old in places - {root.as_uri()}:
+            relocate(self.place, old)
+
     @contextmanager
     def run(
         self, name: str, *, run_id: str | None = None, parent_run_id: str | None = None, tags: Iterable[Tag] = ()

@@ -14,14 +14,17 @@ import httpx
 import pytest
 
 import tiny
-from conftest import Serious, Serve, Visit
+from crosshead.loading import load
 from crosshead.readers.formats import read_article
 from crosshead.server import page as served
+from crosshead.server.app import create_app
+from crosshead.server.settings import ServerSettings
 from crosshead.text import text_digest
-from stub import stub_app
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
+
+    from conftest import Serious, Serve, Visit
 
 TEXTS = [text for _, rows in tiny.ARTICLES[:3] for text, _ in rows]
 ARTICLE = "# River line\n\n" + "\n\n".join(TEXTS)
@@ -36,7 +39,7 @@ def corrections_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(serve: Serve, _tiny_bundle: Path, corrections_path: Path) -> str:
-    return serve(stub_app(_tiny_bundle, corrections_path))
+    return serve(create_app(lambda: load(str(_tiny_bundle)), ServerSettings(corrections=corrections_path)))
 
 
 @pytest.fixture
@@ -87,7 +90,7 @@ def doubt(*indices: int) -> Callable[[dict[str, Any]], None]:
     return edit
 
 
-# -- tagging ---------------------------------------------------------------------------------------------------------
+# -- tagging ----------------------------------------------------------------------------------------------------------
 
 
 def test_every_paragraph_is_shown_with_its_section_type_and_confidence(home: Page, url: str) -> None:
@@ -97,9 +100,7 @@ def test_every_paragraph_is_shown_with_its_section_type_and_confidence(home: Pag
     assert home.locator(".paragraph .text").all_inner_texts() == [p["text"] for p in expected] == TEXTS
     assert labels(home) == [LABELS[p["section_type"]] for p in expected]
     shown = home.locator(".paragraph .confidence").all_inner_texts()
-    assert [int(re.sub(r"\D", "", text)) for text in shown] == [
-        min(99, round(100 * p["confidence"])) for p in expected
-    ]
+    assert [int(re.sub(r"\D", "", text)) for text in shown] == [min(99, round(100 * p["confidence"])) for p in expected]
 
 
 def test_a_crosshead_stands_where_a_section_begins(home: Page, url: str) -> None:
@@ -226,12 +227,12 @@ def test_a_busy_server_is_asked_again(visit: Visit, url: str) -> None:
 
 
 def test_tagging_can_be_cancelled(home: Page) -> None:
-    held = []
-    home.route("**/v1/tag", held.append)
+    held: list[Route] = []
+    home.route("**/v1/tag", lambda route: held.append(route))
     home.get_by_label("Text of the article").fill(ARTICLE)
     home.get_by_role("button", name="Tag the article").click()
     home.get_by_role("button", name="Cancel").click()
-    home.wait_for_function("document.querySelector('#live').textContent.startsWith('Cancelled')")
+    home.get_by_role("status").get_by_text("Cancelled").wait_for()
     assert home.get_by_role("button", name="Tag the article").is_enabled()
     assert home.locator("#reading").is_hidden()
     held[0].abort()
@@ -258,7 +259,7 @@ def test_a_locked_server_is_opened_with_a_key(visit: Visit, url: str) -> None:
     assert given[-1] == "Bearer sesame-sesame-1"
 
 
-# -- shape and filter ------------------------------------------------------------------------------------------------
+# -- shape and filter -------------------------------------------------------------------------------------------------
 
 
 def test_the_filter_shows_one_section_type_and_says_what_it_hides(home: Page) -> None:
@@ -308,7 +309,7 @@ def test_a_click_on_the_strip_goes_to_the_paragraph(home: Page) -> None:
     assert value.startswith(f"Paragraph 2 of {n}: {labels(home)[1]}")
 
 
-# -- explanations ------------------------------------------------------------------------------------------------------
+# -- explanations -----------------------------------------------------------------------------------------------------
 
 
 def test_an_explanation_marks_sentences_and_words_and_can_be_closed(home: Page) -> None:
@@ -342,7 +343,7 @@ def test_marks_count_characters_as_the_server_does(home: Page) -> None:
     ]
 
 
-# -- corrections -------------------------------------------------------------------------------------------------------
+# -- corrections ------------------------------------------------------------------------------------------------------
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -398,7 +399,7 @@ def test_a_correction_is_sent_again_with_its_key_until_it_is_acknowledged(
     retry = page.get_by_role("button", name="1 correction not saved yet. Try now")
     for n in (1, 2):
         page.wait_for_function("() => document.querySelector('.state').className === 'state waiting'")
-        assert state.inner_text() == "↻ Not saved yet; trying again" or "trying again" in state.inner_text()
+        assert state.inner_text() == "Not saved yet; trying again"
         assert len(keys) == n
         retry.click()
     page.locator(".state.saved").wait_for()
@@ -417,10 +418,7 @@ def test_corrections_that_wait_survive_the_page(visit: Visit, url: str, correcti
     chip(page, 2, "other").click()
     page.locator(".state.waiting").wait_for()
     chip(page, 3, "regional_stability").click()
-    with page.expect_response("**/v1/corrections"), page.expect_response(
-        lambda response: "corrections" in response.url and response.request.headers["idempotency-key"] != keys[0]
-    ):
-        page.reload()
+    page.reload()
     page.wait_for_function("() => Object.keys(localStorage).every((name) => !name.includes('correction'))")
     assert keys[1] == keys[0]
     assert len(keys) == 3
@@ -464,14 +462,13 @@ def test_u_goes_back_to_what_the_model_said(home: Page, corrections_path: Path) 
     assert "Confirmed by you" in home.locator(".notes").first.inner_text()
 
 
-# -- taking it along -----------------------------------------------------------------------------------------------------
+# -- taking it along --------------------------------------------------------------------------------------------------
 
 
 def copied(page: Page, format: str) -> str:
     page.get_by_label("Format").select_option(format)
     page.get_by_role("button", name="Copy").click()
     page.get_by_role("button", name="Copied").wait_for()
-    page.wait_for_function("() => document.querySelector('#copy').textContent.trim() === 'Copy'")
     return str(page.evaluate("navigator.clipboard.readText()"))
 
 
@@ -481,7 +478,7 @@ def test_markdown_has_the_crossheads_and_reads_back(home: Page) -> None:
     text = copied(home, "markdown")
     article = read_article(text, format="markdown")
     assert article.title == "River line"
-    assert article.texts == TEXTS
+    assert list(article.texts) == TEXTS
     assert [p.headings[-1] for p in article.paragraphs] == labels(home)
     assert article.paragraphs[3].headings == ("Not sure",)
 
@@ -510,19 +507,19 @@ def test_csv_is_one_row_a_paragraph_and_runs_nothing(home: Page) -> None:
         assert sum(float(row[f"score_{name}"]) for name in tiny.SECTION_TYPES) == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize(("format", "name"), [("markdown", "river-line.md"), ("json", "river-line.json"), ("csv", "river-line.csv")])
-def test_downloads_have_the_name_of_the_article(home: Page, format: str, name: str) -> None:
+def test_downloads_have_the_name_of_the_article(home: Page) -> None:
     tag(home)
-    home.get_by_label("Format").select_option(format)
-    with home.expect_download() as waited:
-        home.get_by_role("button", name="Download").click()
-    assert waited.value.suggested_filename == name
-    body = Path(waited.value.path()).read_bytes()
-    assert TEXTS[0].encode() in body
-    assert body.startswith(b"\xef\xbb\xbf") == (format == "csv")
+    for format, name in (("markdown", "river-line.md"), ("json", "river-line.json"), ("csv", "river-line.csv")):
+        home.get_by_label("Format").select_option(format)
+        with home.expect_download() as waited:
+            home.locator("#download").click()
+        assert waited.value.suggested_filename == name
+        body = Path(waited.value.path()).read_bytes()
+        assert TEXTS[0].encode() in body
+        assert body.startswith(b"\xef\xbb\xbf") == (format == "csv")
 
 
-# -- keyboard, screen reader, sizes, themes --------------------------------------------------------------------------
+# -- keyboard, screen reader, sizes, themes ---------------------------------------------------------------------------
 
 
 def test_everything_is_done_by_keyboard_alone(home: Page) -> None:
@@ -554,8 +551,10 @@ def test_everything_is_done_by_keyboard_alone(home: Page) -> None:
     home.keyboard.press("a")
     assert len(labels(home)) == len(TEXTS)
     home.keyboard.press("?")
-    home.get_by_role("dialog", name="Keyboard").wait_for()
+    dialog = home.get_by_role("dialog", name="Keyboard")
+    dialog.wait_for()
     home.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
     home.keyboard.press("c")
     home.get_by_role("button", name="Copied").wait_for()
     home.keyboard.press("w")
@@ -614,33 +613,40 @@ def test_a_screen_reader_finds_landmarks_names_and_news(home: Page) -> None:
     assert live.inner_text().strip() == "Paragraph 1: saved"
 
 
-@pytest.mark.parametrize("state", ["compose", "reading", "help", "about"])
-@pytest.mark.parametrize("look", ["light", "dark", "phone"])
-def test_axe_finds_nothing_serious(visit: Visit, url: str, serious: Serious, state: str, look: str) -> None:
-    phone: dict[str, Any] = {"width": 390, "height": 844, "has_touch": True} if look == "phone" else {}
-    page = visit(url, color_scheme="dark" if look == "dark" else "light", **phone)
-    page.locator("#gallery li").first.wait_for()
+@pytest.mark.parametrize("state", ["compose", "reading", "dialogs"])
+def test_axe_finds_nothing_serious(home: Page, serious: Serious, state: str) -> None:
+    home.locator("#gallery li").first.wait_for()
     if state == "reading":
-        change(page, doubt(1, 4))
-        tag(page, ARTICLE + f"\n\n## Later\n\n{TEXTS[0]}", "markdown")
-        page.keyboard.press("j")
-        page.keyboard.press("e")
-        page.locator(".explanation:not([hidden])").wait_for()
-        page.keyboard.press("2")
-        page.keyboard.press("Shift+Digit4")
-        page.keyboard.press("Shift+Digit2")
-    elif state == "help":
-        page.keyboard.press("?")
-    elif state == "about":
-        page.locator("#open-model").click()
-    assert serious(page) == []
+        change(home, doubt(1, 4))
+        tag(home, ARTICLE + f"\n\n## Later\n\n{TEXTS[0]}", "markdown")
+        for key in ("j", "e", "2", "Shift+Digit4", "Shift+Digit2"):
+            home.keyboard.press(key)
+        home.locator(".explanation:not([hidden])").wait_for()
+        home.locator(".state.saved").wait_for()
+    if state == "dialogs":
+        home.keyboard.press("?")
+        assert serious(home) == []
+        home.keyboard.press("Escape")
+        home.locator("#open-model").click()
+        assert serious(home) == []
+        return
+    assert serious(home) == []
+    home.emulate_media(color_scheme="dark")
+    assert serious(home) == []
+    home.set_viewport_size({"width": 390, "height": 844})
+    assert serious(home) == []
 
 
 def test_nothing_sticks_out_on_a_phone(visit: Visit, url: str) -> None:
     page = visit(url, width=390, height=844, has_touch=True, is_mobile=True)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     change(page, doubt(1))
-    tag(page, "# A title of Donaudampfschifffahrtsgesellschaftskapitänswitwenrentenbescheide\n\n" + "\n\n".join([*TEXTS, "x" * 300]), "markdown")
+    tag(
+        page,
+        "# A title of Donaudampfschifffahrtsgesellschaftskapitänswitwenrentenbescheide\n\n"
+        + "\n\n".join([*TEXTS, "x" * 300]),
+        "markdown",
+    )
     chip(page, 0, "other").tap()
     assert labels(page)[0] == LABELS["other"]
     page.get_by_role("button", name="Why?").first.tap()
@@ -672,7 +678,7 @@ def test_dark_and_light_follow_the_system_until_chosen(visit: Visit, url: str) -
     assert brightness(page, "backgroundColor") > 200
 
 
-# -- safety ------------------------------------------------------------------------------------------------------------
+# -- safety -----------------------------------------------------------------------------------------------------------
 
 HOSTILE = [
     "<script>window.hacked = 1</script> Two battalions crossed the Tarn.",
@@ -696,7 +702,7 @@ def test_hostile_markup_is_shown_as_text(home: Page, url: str, format: str) -> N
     assert any("<script>window.hacked = 1</script>" in text for text in texts)
     for i in range(len(texts)):
         home.locator(".paragraph").nth(i).get_by_role("button", name="Why?").click()
-    home.wait_for_function(f"document.querySelectorAll('.explanation:not([hidden])').length === {len(texts)}")
+    home.locator(".explanation:not([hidden])").nth(len(texts) - 1).wait_for()
     foreign = home.locator("#reading :is(script, img, iframe, style, h1, .text a, object, embed)")
     assert foreign.count() == 0
     assert home.evaluate("window.hacked") is None
@@ -712,14 +718,18 @@ def test_hostile_names_are_text_as_well(home: Page) -> None:
 
 
 def test_the_browser_refuses_markup_from_strings_and_inline_scripts(visit: Visit, url: str) -> None:
-    page = visit(url, expected=("TrustedHTML", "Content Security Policy", "violates"))
-    said = page.evaluate("() => { try { document.body.innerHTML = '<b>x</b>' } catch (error) { return error.name } }")
-    assert said == "TypeError"
-    page.evaluate("() => { const s = document.createElement('b'); s.setAttribute('onclick', 'hacked=1'); s.click() }")
+    page = visit(url, expected=("Trusted", "Content Security Policy"))
+    for attempt in (
+        "document.body.innerHTML = '<b>x</b>'",
+        "document.body.setAttribute('onclick', 'hacked = 1')",
+        "document.body.append(Object.assign(document.createElement('script'), { text: 'hacked = 1' }))",
+    ):
+        said = page.evaluate(f"() => {{ try {{ {attempt} }} catch (error) {{ return error.name }} }}")
+        assert said == "TypeError", attempt
     assert page.evaluate("window.hacked") is None
 
 
-# -- long articles -----------------------------------------------------------------------------------------------------
+# -- long articles ----------------------------------------------------------------------------------------------------
 
 
 def scripting_s(page: Page) -> float:
@@ -747,6 +757,14 @@ def test_an_article_of_300_paragraphs_stays_smooth(visit: Visit, url: str, capsy
     nodes = page.evaluate("document.querySelectorAll('#reading *').length")
     assert nodes < 300 * 40
     assert page.locator(".paragraph").nth(250).evaluate("p => getComputedStyle(p).contentVisibility") == "auto"
+    page.locator("#strip").focus()
+    for key, i in (("End", 300), ("Home", 1), ("PageDown", 31)):
+        page.keyboard.press(key)
+        page.wait_for_function(
+            "i => { const { top } = document.querySelector(`#p${i}`).getBoundingClientRect();"
+            "return top >= 0 && top < innerHeight - 30 }",
+            arg=i,
+        )
     # A key touches the two paragraphs that it is about and the strip; it does not draw the article anew.
     page.evaluate("""() => {
         window.touched = new Set();

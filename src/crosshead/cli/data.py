@@ -165,7 +165,7 @@ def _say(merged: Merged, target: Path, *, written: bool) -> None:
     disputed = len(count_votes(merged.annotations).disputed)
     click.echo(f"{'' if written else 'would be '}{', '.join(told)}: {target}, {len(merged.annotations):,} labels")
     if disputed:
-        click.echo(f"{counted(disputed, 'paragraph')} have a tie of votes and no label; next: crosshead adjudicate")
+        click.echo(f"a tie of votes and no label: {counted(disputed, 'paragraph')}; next: crosshead adjudicate")
 
 
 def _show(out: Console, found: DataDiff, n_shown: int | None) -> None:

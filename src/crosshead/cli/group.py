@@ -30,6 +30,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "promote": ("crosshead.cli.promote:promote", "Make a run the champion, if it is good enough."),
         "rollback": ("crosshead.cli.promote:rollback", "Make an earlier champion the champion again."),
         "show": ("crosshead.cli.show:show", "Show the last scores, or where a model comes from."),
+        "rerun": ("crosshead.cli.rerun:rerun", "Train a recorded run again, and compare what it predicts."),
         "log": ("crosshead.cli.log:log", "Send results that the MLflow server did not take."),
     },
     "Label": {

@@ -166,7 +166,7 @@ def _listen(port: int | None) -> socket.socket:
         if port is None:
             return socket.create_server((HOST, 0))
         raise ConfigError(
-            f"port {port} of {HOST} cannot be used ({error.strerror}); choose another with --port; 0 takes any free one"
+            f"port {port} of {HOST} cannot be used ({os.strerror(error.errno or 0)}); choose another with --port; 0 takes any free one"
         ) from error
 
 

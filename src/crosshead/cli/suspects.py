@@ -52,9 +52,20 @@ N_SIMILAR = 5
     help="[default: by the ending of --output; table]",
 )
 @click.option("--output", "-o", metavar="FILE", help="Write here, whole or not at all.  [default: standard output]")
+@click.option(
+    "--clean",
+    metavar="FILE",
+    help="Write the labels that are not suspect as an annotation file, to train on: corpus.annotations=FILE.",
+)
 @overrides_option
 def suspects(
-    inputs: tuple[str, ...], labels: str, top: int, chosen: str | None, output: str | None, overrides: tuple[str, ...]
+    inputs: tuple[str, ...],
+    labels: str,
+    top: int,
+    chosen: str | None,
+    output: str | None,
+    clean: str | None,
+    overrides: tuple[str, ...],
 ) -> int:
     """Show labels that are probably wrong, the most suspicious first.
 
@@ -81,6 +92,8 @@ def suspects(
         scored = zip(items, cases, strict=True)
         items = [replace(item, strategy="suspects", score=round(1 - case.confidence, 6)) for item, case in scored]
         write_items(items, output, kind, settings.taxonomy.section_types)
+    if clean is not None:
+        _write_clean(settings.taxonomy.section_types, pool, found, labels, clean)
     n_suspects, n_labels = int(found.suspects.is_suspect.sum()), len(found.rows)
     click.echo(
         f"crosshead: {n_suspects:,} of {counted(n_labels, 'label')} are suspect ({n_suspects / n_labels:.1%}); "
@@ -229,6 +242,28 @@ def _show(out: Console, cases: Sequence[Case]) -> None:
         other = [f"other label: {case.other}"] if case.other else []
         out.print(Text(" · ".join([*other, *around]), style="dim"))
         out.print()
+
+
+def _write_clean(section_types: Sequence[str], pool: Pool, found: _Found, labels: str, output: str) -> None:
+    from crosshead.annotations import Annotation
+    from crosshead.cli.writers import opened
+    from crosshead.labelling.store import columns_for, to_csv, to_row
+    from crosshead.text import text_digest
+
+    kept = [
+        Annotation(
+            article_id=pool.article_ids[row],
+            paragraph=pool.paragraphs[row].index,
+            text_sha256=text_digest(pool.texts[row]),
+            section_type=section_types[label],
+            annotator=labels,
+            extra={"source": "suspects"},
+        )
+        for row, label, is_suspect in zip(found.rows, found.y, found.suspects.is_suspect, strict=True)
+        if not is_suspect
+    ]
+    with opened(output) as stream:
+        stream.write(to_csv(map(to_row, kept), columns_for(())))
 
 
 def _write_csv(cases: Sequence[Case], output: str | None) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from crosshead.cli.items import Answer, Item
 from crosshead.cli.records import LINES_PER_CHUNK, Cutter, as_record, dumps, parse
@@ -28,10 +28,6 @@ AT_ONCE = 2
 """Chunks of one stream that the engine has at a time."""
 
 
-class _LeftError(Exception):
-    """The client has left."""
-
-
 class Stream(Response):
     """Reads the request's body and answers it, both at a time."""
 
@@ -40,6 +36,7 @@ class Stream(Response):
     def __init__(self, service: Service) -> None:
         super().__init__(media_type=self.media_type)
         self._service = service
+        self._left = asyncio.Event()
         self._ahead = 0
         self._room = asyncio.Event()
         self._turns = asyncio.Semaphore(AT_ONCE)
@@ -51,19 +48,22 @@ class Stream(Response):
         pending: asyncio.Queue[tuple[asyncio.Task[bytes], int] | None] = asyncio.Queue()
         self._service.n_streams += 1
         reading = asyncio.create_task(self._read(receive, pending))
+        leaving = asyncio.create_task(self._left.wait())
         try:
             while (waiting := await pending.get()) is not None:
                 task, size = waiting
-                await _first(task, reading)
-                await send({"type": "http.response.body", "body": await task, "more_body": True})
+                await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
+                if self._left.is_set():
+                    return
+                await send({"type": "http.response.body", "body": task.result(), "more_body": True})
                 self._ahead -= size
                 self._room.set()
-            await reading
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except _LeftError:
-            return
+            if not self._left.is_set():
+                await reading
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._service.n_streams -= 1
+            leaving.cancel()
             reading.cancel()
             while not pending.empty():
                 if (rest := pending.get_nowait()) is not None:
@@ -94,22 +94,22 @@ class Stream(Response):
             pending.put_nowait(None)
 
     async def _chunks(self, receive: Receive) -> AsyncIterator[list[bytes | None]]:
-        """Yield the lines that arrived, until the body ends or the server stops."""
+        """Yield the lines that arrived, until the body ends, the client leaves or the server stops."""
         cutter = Cutter(MAX_INPUT_BYTES)
         stopping = asyncio.ensure_future(self._service.stopping.wait())
+        arrival = self._expect(receive)
         try:
             while True:
-                arrival = asyncio.ensure_future(receive())
                 limit = self._service.settings.stream_timeout_s
                 await asyncio.wait((arrival, stopping), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
                 if not arrival.done():
-                    arrival.cancel()
                     if stopping.done():
                         return
                     raise TimeoutError
                 message = arrival.result()
-                if message["type"] == "http.disconnect":
-                    raise _LeftError
+                if self._left.is_set():
+                    return
+                arrival = self._expect(receive)  # ahead, so that it is seen at once when the client leaves
                 for chunk in _cut(list(cutter.feed(message.get("body", b"")))):
                     yield chunk
                 if not message.get("more_body", False):
@@ -118,6 +118,16 @@ class Stream(Response):
                     return
         finally:
             stopping.cancel()
+            arrival.cancel()
+
+    def _expect(self, receive: Receive) -> asyncio.Future[Message]:
+        arrival: asyncio.Future[Message] = asyncio.ensure_future(receive())
+        arrival.add_done_callback(self._look_whether_left)
+        return arrival
+
+    def _look_whether_left(self, arrival: asyncio.Future[Message]) -> None:
+        if not arrival.cancelled() and arrival.exception() is None and arrival.result()["type"] == "http.disconnect":
+            self._left.set()
 
     async def _told(self, message: str, line: int) -> bytes:
         return (dumps({"error": message, "line": line}) + "\n").encode()
@@ -148,16 +158,6 @@ class Stream(Response):
             log_mistake("a line cannot be tagged", error)
             tagged = iter([Answer(item, error=f"it cannot be tagged ({type(error).__name__})") for item in good])
         return [Answer(item, error=item.error) if item.error else next(tagged) for item in items]
-
-
-async def _first(task: asyncio.Task[bytes], reading: asyncio.Task[None]) -> None:
-    """Wait for a chunk's answer, unless reading finds first that the client has left."""
-    while not task.done():
-        if reading.done():
-            reading.result()
-            await asyncio.wait((task,))
-        else:
-            await asyncio.wait((task, reading), return_when=asyncio.FIRST_COMPLETED)
 
 
 def _cut(lines: list[bytes | None]) -> list[list[bytes | None]]:

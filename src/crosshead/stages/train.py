@@ -200,7 +200,7 @@ def _write_curve(path: Path, paragraphs: Paragraphs, result: TrainResult, sectio
         {
             "n_articles": point.n_articles,
             "macro_f1": evaluate(
-                paragraphs.y[point.rows], point.proba, ids[point.rows], section_types
+                paragraphs.y[point.rows], point.proba, list(ids[point.rows]), section_types
             ).macro_f1.as_dict(),
         }
         for point in result.curve

@@ -88,8 +88,20 @@ export class ArticleView {
     this.#reach(i, true);
     const node = this.nodes[i];
     if (focus) node.focus({ preventScroll: true });
-    node.scrollIntoView({ block: "nearest" });
+    this.#bring(node);
     this.listeners.onCurrent(i);
+  }
+
+  /** Scroll to a paragraph. On the way others get their true height, which moves it: look again until it stays. */
+  #bring(node, tries = 5) {
+    const { top, bottom } = node.getBoundingClientRect();
+    const away = bottom < 0 || top > innerHeight;
+    node.scrollIntoView({ block: away ? "start" : "nearest" });
+    requestAnimationFrame(() => {
+      const { top: now } = node.getBoundingClientRect();
+      const gone = now < 0 || now > innerHeight - 40;
+      if (gone && tries && this.nodes[this.current] === node) this.#bring(node, tries - 1);
+    });
   }
 
   /** Show only paragraphs of these section types; all, if there are none. */

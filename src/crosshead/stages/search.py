@@ -1,0 +1,324 @@
+"""Search: which values of a configuration give the best cross-validated score on the training articles."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import multiprocessing
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from crosshead import __version__
+from crosshead.corpus import write_file
+from crosshead.encoders.engines import n_cores
+from crosshead.errors import ConfigError, DataError, TrackingError
+from crosshead.evaluation.comparison import Comparison, paired_bootstrap
+from crosshead.evaluation.methodology import Finding
+from crosshead.lineage import git_state, lineage
+from crosshead.log_items import DatasetInput, FileArtifact, LogItem, Tag, TextArtifact
+from crosshead.measuring import Data, read_data
+from crosshead.search_plots import plot_history, plot_importances
+from crosshead.search_records import Recorder, describe_result
+from crosshead.search_space import SearchSettings, Value
+from crosshead.searching import Scorer
+from crosshead.settings import Settings, config_digest, load_settings, to_yaml
+from crosshead.study import Study, Trial
+from crosshead.tracking import Tracking
+from crosshead.variations import Variations, widenable
+
+Report = Callable[[str, int, int], None]
+EDGE = "CH020"
+BEST, TRIALS, HISTORY, IMPORTANCES = "best.yaml", "trials.csv", "history.svg", "importances.svg"
+MARK = "Written by `crosshead search`"
+_NOT_DECIDING = ("tracking", "search", "promotion", "cache_dir", "prepared_dir", "model_dir", "reports_dir")
+"""Parts of the configuration that do not change what a trial scores."""
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search found."""
+
+    folder: Path
+    trials: tuple[Trial, ...]
+    best: Trial
+    differing: dict[str, Value]
+    """The best values, as far as they differ from the configuration that the search started from."""
+    overrides: tuple[str, ...]
+    """What to give to `crosshead train` for the best configuration."""
+    before: float
+    """Score of the configuration that the search started from."""
+    gain: Comparison
+    """Of the best configuration over that one, on the same out-of-fold paragraphs: those that it was chosen by."""
+    importances: dict[str, float]
+    findings: tuple[Finding, ...]
+    experiment: str
+    """The best configuration as a file for conf/experiment/."""
+    n_before: int
+    """Trials that an earlier attempt had finished."""
+    n_encoded: int
+    """Texts that had to be encoded, because they were not in the cache."""
+    recorded: bool
+    """False where another process records this search."""
+    run_id: str | None = None
+
+
+def run(settings: Settings, overrides: Sequence[str] = (), report: Report = _silent) -> Searched:
+    """Search, or go on with a search that was broken off, or help one that is going on.
+
+    Parameters
+    ----------
+    overrides
+        What ``settings`` were composed of, as every trial is composed anew.
+
+    Raises
+    ------
+    ConfigError
+        If nothing says what to vary.
+    DataError
+        If no trial succeeded.
+    TrackingError
+        If the MLflow store cannot be reached; where it was lost on the way, all else is finished first.
+    """
+    search = _search_of(settings)
+    variations = Variations(overrides, settings.root)
+    data = read_data(settings)
+    folder = study_folder(settings, search, data)
+    tracking = Tracking.at(settings.root, settings.tracking.experiment, settings.tracking.uri)
+    with _first_come(folder / "recorder.lock") as is_first, _scorer(settings, search, data, report) as scorer:
+        records = tracking if settings.tracking.enabled and is_first else None
+        with _study(settings, search, variations, data, folder) as study:
+            n_before = len(study.trials())
+            with Recorder(records, folder, search, describe(settings, data)) as recorder:
+                after = partial(_after, study, recorder, report)
+                after()
+                with _helpers(search.workers - 1 if is_first else 0, settings.root, overrides):
+                    _work(study, scorer, variations, after)
+                searched = _conclude(settings, variations, study, scorer, n_before, is_first, recorder.run_id)
+                if is_first:
+                    recorder.finish(_write(searched, search))
+    if recorder.lost is not None:
+        raise TrackingError(
+            f"{recorder.lost}; the search itself is finished and kept in {folder}: once the store is back, the same "
+            "command records what is missing"
+        ) from recorder.lost
+    return searched
+
+
+def help_search(root: str, overrides: Sequence[str]) -> None:
+    """Work on a search in a process of its own until there is nothing left to do."""
+    settings = load_settings(overrides, Path(root))
+    search = _search_of(settings)
+    variations = Variations(overrides, settings.root)
+    data = read_data(settings)
+    with (
+        _scorer(settings, search, data, _silent) as scorer,
+        _study(settings, search, variations, data, study_folder(settings, search, data)) as study,
+    ):
+        study.run(partial(_scores, scorer, variations), lambda: None)
+
+
+def study_folder(settings: Settings, search: SearchSettings, data: Data) -> Path:
+    """Name a search by everything that decides its scores: the same search goes on, another one begins anew."""
+    decides = {
+        "base": {name: value for name, value in settings.resolved.items() if name not in _NOT_DECIDING},
+        "search": search.model_dump(mode="json", exclude={"trials", "workers"}),
+        "data": data.digest,
+        "versions": [__version__, version("scikit-learn"), version("optuna")],
+    }
+    digest = hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
+    return settings.root / "models" / "search" / f"{search.name}-{digest[:10]}"
+
+
+def save_experiment(searched: Searched, root: Path, name: str) -> Path:
+    """Write the best configuration into conf/experiment/, where `experiment=NAME` finds it.
+
+    Raises
+    ------
+    ConfigError
+        If the name cannot be one, or a file of that name was not written by a search.
+    """
+    if not name.replace("-", "_").isidentifier():
+        raise ConfigError(f"the experiment's name is {name!r}; give letters, digits, '-' and '_', a letter first")
+    path = root / "conf" / "experiment" / f"{name}.yaml"
+    if path.exists() and MARK not in path.read_text(encoding="utf-8"):
+        raise ConfigError(f"conf/experiment/{name}.yaml is there already, and not from a search; give another name")
+    write_file(path, searched.experiment.encode())
+    return path
+
+
+def describe(settings: Settings, data: Data) -> Iterator[LogItem]:
+    """Say what the run of a search should record when it begins."""
+    yield from lineage(git_state(settings.root), config_digest(settings.resolved), to_yaml(settings.resolved))
+    yield DatasetInput("train", data.digest, len(data.paragraphs.texts))
+    yield Tag("crosshead.dataset_digest", data.digest)
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _search_of(settings: Settings) -> SearchSettings:
+    if settings.search is None:
+        raise ConfigError("nothing says what to vary; choose a file of conf/search/, such as search=default")
+    return settings.search
+
+
+@contextmanager
+def _first_come(path: Path) -> Iterator[bool]:
+    """Say if no other process holds the lock, which is then held; the first one records and starts helpers."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _scorer(settings: Settings, search: SearchSettings, data: Data, report: Report) -> Scorer:
+    scorer = Scorer(data, search.objective, n_threads=max(1, n_cores() // search.workers), report=report)
+    scorer.read(settings)  # whatever is not in the cache is encoded here, before the first trial
+    return scorer
+
+
+def _study(settings: Settings, search: SearchSettings, variations: Variations, data: Data, folder: Path) -> Study:
+    first = {dimension.key: variations.current(dimension.key) for dimension in search.space.values()}
+    return Study(folder, search, settings.seed, n_steps=len(data.folds), first=first)
+
+
+def _scores(scorer: Scorer, variations: Variations, values: dict[str, Value]) -> Generator[float]:
+    yield from scorer.scores(variations.settings(values))
+
+
+def _after(study: Study, recorder: Recorder, report: Report) -> None:
+    trials = study.trials()
+    report("trials", len(trials), max(study.search.trials, len(trials)))
+    recorder.record(trials)
+
+
+def _work(study: Study, scorer: Scorer, variations: Variations, after: Callable[[], None]) -> None:
+    """Try until every trial is finished, also those of processes that died meanwhile."""
+    while study.unfinished:
+        study.run(partial(_scores, scorer, variations), after)
+        if study.unfinished:
+            time.sleep(0.1)
+        after()
+
+
+@contextmanager
+def _helpers(n: int, root: Path, overrides: Sequence[str]) -> Iterator[None]:
+    spawn = multiprocessing.get_context("spawn")  # a fork would copy threads of BLAS and of the encoder half-way
+    helpers = [spawn.Process(target=help_search, args=(str(root), tuple(overrides)), daemon=True) for _ in range(n)]
+    for helper in helpers:
+        helper.start()
+    try:
+        yield
+        for helper in helpers:
+            helper.join()
+    finally:
+        for helper in helpers:
+            helper.terminate()
+
+
+def _conclude(
+    settings: Settings,
+    variations: Variations,
+    study: Study,
+    scorer: Scorer,
+    n_before: int,
+    is_first: bool,
+    run_id: str | None,
+) -> Searched:
+    trials, best, search = tuple(study.trials()), study.best(), study.search
+    if best is None or best.score is None:
+        reasons = [trial.error for trial in trials if trial.error]
+        told = f"; the first ended with: {reasons[0]}" if reasons else ""
+        raise DataError(f"none of {len(trials)} trials could be trained{told}")
+    data = scorer.data
+    before, after = (scorer.out_of_fold(variations.settings(values)) for values in ({}, best.values))
+    types, ids = data.section_types, data.paragraphs.article_ids
+    gain = paired_bootstrap(
+        data.paragraphs.y, before, after, ids, metric=search.objective, section_types=types, seed=settings.seed
+    )
+    differing = variations.differing(best.values)
+    n_complete = sum(trial.state == "complete" for trial in trials)
+    about = (
+        f"{MARK} {search.name}: best of {len(trials)} trials, {n_complete} of them over all folds.\n"
+        f"{search.objective} {gain.b:.4f} cross-validated, {gain.a:.4f} before; paragraph table {data.digest[:12]}."
+    )
+    return Searched(
+        folder=study.folder,
+        trials=trials,
+        best=best,
+        differing=differing,
+        overrides=tuple(variations.as_overrides(best.values)),
+        before=gain.a,
+        gain=gain,
+        importances=study.importances(),
+        findings=tuple(_edges(variations, search, best)),
+        experiment=variations.as_experiment(best.values, about),
+        n_before=n_before,
+        n_encoded=scorer.n_encoded,
+        recorded=is_first,
+        run_id=run_id,
+    )
+
+
+def _edges(variations: Variations, search: SearchSettings, best: Trial) -> Iterator[Finding]:
+    """Warn where the best value lies at the end of its range and the range could be wider."""
+    for name, dimension in search.space.items():
+        if name not in best.params:
+            continue
+        if end := widenable(variations, search, name, best.values):
+            value = best.values[dimension.key]
+            yield Finding(
+                EDGE,
+                "warning",
+                f"The best {dimension.key} found is {value}, at the {end} end of its range; a better one may lie "
+                f"beyond: widen search.space.{name}.{end}.",
+            )
+
+
+def _write(searched: Searched, search: SearchSettings) -> Iterator[LogItem]:
+    """Write the result into the folder of the search, and say what of it to record."""
+    folder = searched.folder
+    write_file(folder / BEST, searched.experiment.encode())
+    write_file(folder / TRIALS, _csv(searched.trials, search))
+    drawn: dict[str, Any] = {HISTORY: plot_history(searched.trials, search.objective, first=searched.before)}
+    if searched.importances:
+        drawn[IMPORTANCES] = plot_importances(searched.importances)
+    for name, plot in drawn.items():
+        write_file(folder / name, plot.data)
+        yield TextArtifact(f"{name}.txt", plot.alt)
+    for name in (BEST, TRIALS, *drawn):
+        yield FileArtifact(folder / name)
+    yield from describe_result(searched.trials, searched.best, search.objective, searched.importances)
+
+
+def _csv(trials: Sequence[Trial], search: SearchSettings) -> bytes:
+    keys = list(dict.fromkeys(dimension.key for dimension in search.space.values()))
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["trial", "state", "folds", search.objective, "seconds", *keys])
+    for trial in trials:
+        score = "" if trial.score is None else f"{trial.score:.6f}"
+        values = [trial.values.get(key, "") for key in keys]
+        writer.writerow([trial.number + 1, trial.state, len(trial.steps), score, f"{trial.seconds:.2f}", *values])
+    return buffer.getvalue().encode()
