@@ -52,7 +52,7 @@ class ServerProcess:
         return self._log.read_text(encoding="utf-8")
 
     def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log().splitlines()]
+        return [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
 
     def connect(self, timeout: float = 60) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)

@@ -68,5 +68,8 @@ def _template() -> Path:
 
 def with_two_runs(root: Path) -> Path:
     """Make a project with two evaluated runs: a poor one, which is the champion, and then a better one."""
+    from mlflow.tracking._tracking_service import utils
+
     shutil.copytree(_template(), root)
+    utils._artifact_repos_cache.clear()  # it goes by the run's id, which the copies have in common
     return root

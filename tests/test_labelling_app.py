@@ -111,6 +111,7 @@ def test_the_session_names_everything_the_page_needs(client: TestClient) -> None
         "text_sha256": queue()[0].text_sha256,
         "title": "The ford",
         "headings": [],
+        "begins_section": False,
         "before": [],
         "text": "Guns fired at the ford.",
         "after": ["Envoys met by the lake.", "It rained on the hay."],
@@ -137,7 +138,7 @@ def test_a_sitting_needs_a_paragraph(tmp_path: Path) -> None:
 
 
 def everything_told(client: TestClient) -> str:
-    paths = ["/api/session", "/api/items?start=0&n=100", "/api/codebook", "/", "/label.js"]
+    paths = ["/api/session", "/api/items?start=0&n=100", "/", "/label.js"]
     return "".join(client.get(path).text for path in [*paths, *(f"/api/suggestions/{i}" for i in range(7))])
 
 

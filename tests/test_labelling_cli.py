@@ -305,23 +305,19 @@ def fetch(url: str, body: dict[str, Any] | None = None) -> Any:
 
 
 @pytest.mark.slow
-def test_the_page_is_served_until_ctrl_c(project: Path) -> None:
+def test_the_page_is_served_until_ctrl_c(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "data" / "CODEBOOK.md").write_text("Take `war_front`, `talks` or `rest`.\n")
     with page(project, "label", "data/articles", "--annotator", "anna", "--port", "0") as (url, process):
         overview = fetch(f"{url}api/session")
         assert (overview["annotator"], len(overview["marks"]), overview["queue"]) == ("anna", 7, "articles")
-        with urllib.request.urlopen(f"{url}api/codebook", timeout=30) as response:
+        with urllib.request.urlopen(url, timeout=30) as response:
             assert 'chip type-2">rest' in response.read().decode()
         (item,) = fetch(f"{url}api/items?start=0&n=1")
         event = {name: item[name] for name in ("article_id", "paragraph", "text_sha256")}
         fetch(f"{url}api/events", {"key": "a-key-of-mine", "event": "label", "section_type": "talks", **event})
         port = url.rstrip("/").rpartition(":")[2]
-        busy = subprocess.run(
-            [sys.executable, "-m", "crosshead", "label", "data/articles", "--annotator", "ben", "--port", port],
-            cwd=project, env=process_environ(project), capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert busy.returncode == Exit.USAGE
-        assert "cannot be used (Address already in use); choose another with --port" in busy.stderr
+        told = say(capsys, "label", "data/articles", "--annotator", "ben", "--port", port, code=Exit.USAGE)
+        assert "cannot be used (Address already in use); choose another with --port" in told
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=30)
     assert process.returncode == Exit.OK

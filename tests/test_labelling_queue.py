@@ -92,6 +92,7 @@ def test_articles_give_every_paragraph_in_order_with_what_stands_around_it(tmp_p
     found = read_queue([tmp_path / "articles" / "ford.md", tmp_path / "articles" / "bridge.md"])
     assert found == queue()[:5]
     assert (found[0].title, found[2].headings) == ("The ford", ("Talks", "Weather"))
+    assert [item.begins_section for item in found] == [False, True, True, False, False]
     assert (found[2].before, found[2].after) == (("Guns fired at the ford.", "Envoys met by the lake."), ())
 
 

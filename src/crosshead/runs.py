@@ -183,13 +183,14 @@ class RunFinder:
         with tempfile.TemporaryDirectory(prefix="crosshead-run-") as work:
             with explained(self.tracking.place, f"reading {name} of run {run_id}"):
                 local = file_path(client.get_run(run_id).info.artifact_uri)
-                kept = (
-                    (local / name).is_file() if local else name in {file.path for file in client.list_artifacts(run_id)}
-                )
-                if not kept:
+                if not ((local / name).is_file() if local else self._is_kept(run_id, name)):
                     raise TrackingError(_lacks(run, name))
                 path = local / name if local else Path(client.download_artifacts(run_id, name, work))
             yield path
+
+    def _is_kept(self, run_id: str, name: str) -> bool:
+        folder = name.rpartition("/")[0]
+        return name in {file.path for file in self.tracking.client.list_artifacts(run_id, folder or None)}
 
 
 def finder_of(settings: Settings) -> RunFinder:

@@ -28,6 +28,8 @@ class Dimension(BaseModel):
     step: float | None = Field(default=None, gt=0)
     digits: int = Field(default=2, ge=1, le=9)
     """Significant digits that a float keeps: files stay readable, and equal values need no second fit."""
+    per_decade: int | None = Field(default=None, ge=1)
+    """With ``log``: only so many values between 1 and 10, such as 2 for 1, 3.2, 10, 32; fits of equal values are shared."""
     choices: tuple[Value, ...] = ()
     when: dict[str, Value] = {}
     """Keys of categorical dimensions, and the choices with which this dimension counts."""
@@ -43,8 +45,10 @@ class Dimension(BaseModel):
     def _check_categorical(self) -> None:
         if len(self.choices) < 2 or len(set(map(repr, self.choices))) < len(self.choices):
             raise ValueError(f"choices is {list(self.choices)!r}; give two different ones at least")
-        if self.low is not None or self.high is not None or self.log or self.step is not None:
-            raise ValueError("low, high, log and step are for float and int; a categorical dimension has choices only")
+        if {self.low, self.high, self.step, self.per_decade} != {None} or self.log:
+            raise ValueError(
+                "low, high, log and the like are for float and int; a categorical dimension has choices only"
+            )
 
     def _check_numeric(self) -> None:
         if self.choices:
@@ -53,6 +57,8 @@ class Dimension(BaseModel):
             raise ValueError(f"low is {self.low!r} and high is {self.high!r}; give both, low smaller than high")
         if self.log and (self.low <= 0 or self.step is not None):
             raise ValueError("with log, low must be greater than 0 and there can be no step")
+        if self.per_decade is not None and not (self.log and self.type == "float"):
+            raise ValueError("per_decade is for float dimensions with log")
         whole = [bound for bound in (self.low, self.high, self.step) if bound is not None]
         if self.type == "int" and any(bound != int(bound) for bound in whole):
             raise ValueError("low, high and step of an int dimension must be whole numbers")
@@ -65,6 +71,8 @@ class Dimension(BaseModel):
             return int(value)
         assert self.low is not None
         assert self.high is not None
+        if self.per_decade is not None:
+            value = 10 ** (round(math.log10(value) * self.per_decade) / self.per_decade)
         return min(max(rounded(float(value), self.digits), self.low), self.high)
 
     def holds(self, value: Value) -> bool:

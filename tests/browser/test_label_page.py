@@ -112,7 +112,12 @@ def test_a_whole_queue_by_keyboard_alone(begin: Callable[..., Any], tmp_path: Pa
     press(page, "12")
     assert text(page) == "It rained on the hay."
     assert page.text_content("#headings") == "Talks › Weather"
+    assert page.text_content("#title") == "The ford › Talks › Weather"
     assert "Envoys met by the lake." in page.text_content("#before")
+    assert page.is_visible("#headings")
+    press(page, ["ArrowLeft", "ArrowLeft"])  # type: ignore[arg-type]
+    assert page.is_hidden("#headings")
+    press(page, ["ArrowRight", "ArrowRight"])  # type: ignore[arg-type]
     press(page, "3s")
     assert at(page) == "5 / 7"
     press(page, "uu")
@@ -171,7 +176,7 @@ def test_keys_that_must_not_label(begin: Callable[..., Any], tmp_path: Path) -> 
     page.keyboard.press("Alt+2")
     press(page, "4 9 0 x")
     assert at(page) == "1 / 7"
-    page.evaluate("document.dispatchEvent(new KeyboardEvent('keydown', {key: '1', repeat: true, bubbles: true}))")
+    page.evaluate("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: '1', repeat: true, bubbles: true}))")
     assert at(page) == "1 / 7", "a key that is held down labels once"
     press(page, "?1")
     assert at(page) == "1 / 7", "the list of keys is open"
@@ -388,8 +393,8 @@ def test_adjudication_shows_every_vote_and_note(begin: Callable[..., Any], tmp_p
     told = {"votes": {"anna": "war_front", "ben": "talks"}, "notes": {"ben": "the <b>second</b> half"}}
     items = [QueueItem(**{f: getattr(i, f) for f in i.__slots__} | told) for i in queue()[:2]]
     page = begin("clara", items=items, mode="adjudicate")
-    votes = page.locator("#votes p").all_inner_texts()
-    assert votes == ["anna war front", "ben talks“the <b>second</b> half”"]
+    votes = [row.split("\n") for row in page.locator("#votes p").all_inner_texts()]
+    assert votes == [["anna", "war front"], ["ben", "talks", "“the <b>second</b> half”"]]
     assert "adjudication" in page.text_content(".top")
     assert serious(page) == []
     press(page, "2")
@@ -508,13 +513,13 @@ def test_a_server_that_cannot_begin_is_said(begin: Callable[..., Any]) -> None:
 
 
 @pytest.mark.slow
-def test_three_hundred_labels_one_after_the_other(begin: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_hundred_labels_one_after_the_other(begin: Callable[..., Any], tmp_path: Path) -> None:
     words = "The column crossed the ford at night; the envoys wrote it down and the baker slept. " * 6
-    items = [QueueItem("long", i, f"{i} {words}", text_digest(f"{i} {words}")) for i in range(310)]
+    items = [QueueItem("long", i, f"{i} {words}", text_digest(f"{i} {words}")) for i in range(110)]
     page = begin(items=items)
-    for i in range(300):
-        if at(page) != f"{i + 1} / 310":  # its paragraphs are still on their way
-            page.wait_for_function(f"document.getElementById('number').textContent === '{i + 1} / 310'")
+    for i in range(100):
+        if at(page) != f"{i + 1} / 110":  # its paragraphs are still on their way
+            page.wait_for_function(f"document.getElementById('number').textContent === '{i + 1} / 110'")
         page.keyboard.press(str(i % 3 + 1))
     wait_until_saved(page)
-    assert [name for _, _, name in labels(tmp_path)] == [NAMES[i % 3] for i in range(300)]
+    assert [name for _, _, name in labels(tmp_path)] == [NAMES[i % 3] for i in range(100)]

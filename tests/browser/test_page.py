@@ -61,7 +61,7 @@ def answer(url: str, text: str = ARTICLE, format: str = "auto") -> dict[str, Any
 
 
 def labels(page: Page) -> list[str]:
-    return page.locator(".paragraph:not([hidden]) .name").all_inner_texts()
+    return page.locator(".paragraph:not([hidden]) .name").all_text_contents()
 
 
 def change(page: Page, edit: Callable[[dict[str, Any]], None]) -> None:
@@ -97,9 +97,9 @@ def test_every_paragraph_is_shown_with_its_section_type_and_confidence(home: Pag
     tag(home)
     expected = answer(url)["paragraphs"]
     assert home.locator("#title").inner_text() == "River line"
-    assert home.locator(".paragraph .text").all_inner_texts() == [p["text"] for p in expected] == TEXTS
+    assert home.locator(".paragraph .text").all_text_contents() == [p["text"] for p in expected] == TEXTS
     assert labels(home) == [LABELS[p["section_type"]] for p in expected]
-    shown = home.locator(".paragraph .confidence").all_inner_texts()
+    shown = home.locator(".paragraph .confidence").all_text_contents()
     assert [int(re.sub(r"\D", "", text)) for text in shown] == [min(99, round(100 * p["confidence"])) for p in expected]
 
 
@@ -107,12 +107,12 @@ def test_a_crosshead_stands_where_a_section_begins(home: Page, url: str) -> None
     tag(home)
     types = [p["section_type"] for p in answer(url)["paragraphs"]]
     begins = [name for i, name in enumerate(types) if i == 0 or name != types[i - 1]]
-    assert home.locator(".crosshead").all_inner_texts() == [LABELS[name] for name in begins]
+    assert home.locator(".crosshead").all_text_contents() == [LABELS[name] for name in begins]
 
 
 def test_headings_of_the_article_stay(home: Page) -> None:
     tag(home, f"# River line\n\n{TEXTS[0]}\n\n## The morning\n\n{TEXTS[1]}\n\n### At noon\n\n{TEXTS[2]}", "markdown")
-    assert home.locator(".own").all_inner_texts() == ["The morning", "At noon"]
+    assert home.locator(".own").all_text_contents() == ["The morning", "At noon"]
     levels = home.locator("#reading :is(h2, h3, h4, h5, h6)").evaluate_all("all => all.map(h => h.tagName)")
     assert [*levels] == ["H2", "H3", "H3", "H4", "H4", "H5"]
 
@@ -135,7 +135,7 @@ def test_not_sure_has_its_own_look_and_says_what_it_may_be(home: Page) -> None:
 
 def test_every_example_can_be_read(visit: Visit, url: str) -> None:
     page = visit(url)
-    assert page.locator("#gallery h3").all_inner_texts() == [card["title"] for card in EXAMPLES]
+    assert page.locator("#gallery h3").all_text_contents() == [card["title"] for card in EXAMPLES]
     for card in EXAMPLES:
         page.get_by_role("link", name=card["title"]).click()
         page.locator("#reading").wait_for()
@@ -174,18 +174,21 @@ def drop(page: Page, name: str, content: str) -> None:
     )
 
 
-def test_a_dropped_file_is_tagged(home: Page) -> None:
+def test_a_dropped_file_is_tagged(home: Page, corrections_path: Path) -> None:
     drop(home, "river.html", f"<html><body><h1>River</h1><p>{TEXTS[0]}</p><p>Caf\xe9 {TEXTS[1]}</p></body></html>")
     home.locator("#reading").wait_for()
-    assert home.locator(".text").all_inner_texts() == [TEXTS[0], f"Café {TEXTS[1]}"]  # windows-1252
+    assert home.locator(".text").all_text_contents() == [TEXTS[0], f"Café {TEXTS[1]}"]  # windows-1252
     assert home.get_by_label("Read as").input_value() == "html"
+    chip(home, 0, "other").click()
+    home.locator(".state.saved").wait_for()
+    assert rows(corrections_path)[-1]["article_id"] == "river"  # as the corpus would call it
 
 
 def test_an_opened_file_is_tagged(home: Page) -> None:
     file = {"name": "front.txt", "mimeType": "text/plain", "buffer": f"{TEXTS[0]}\n\n{TEXTS[1]}\n".encode("utf-16")}
     home.locator("#file").set_input_files(file)
     home.locator("#reading").wait_for()
-    assert home.locator(".text").all_inner_texts() == TEXTS[:2]
+    assert home.locator(".text").all_text_contents() == TEXTS[:2]
 
 
 def test_a_file_that_is_no_text_is_refused_in_words(home: Page) -> None:
@@ -271,8 +274,9 @@ def test_the_filter_shows_one_section_type_and_says_what_it_hides(home: Page) ->
     button.click()
     assert labels(home) == [wanted] * everything.count(wanted)
     assert button.get_attribute("aria-pressed") == "true"
-    assert set(home.locator(".crosshead:not([hidden])").all_inner_texts()) == {wanted}
-    hidden = sum(int(re.match(r"\d+", text).group()) for text in home.locator(".gap").all_inner_texts())  # type: ignore[union-attr]
+    assert home.get_by_role("slider").get_attribute("aria-valuenow") == str(everything.index(wanted) + 1)
+    assert set(home.locator(".crosshead:not([hidden])").all_text_contents()) == {wanted}
+    hidden = sum(int(re.match(r"\d+", text).group()) for text in home.locator(".gap").all_text_contents())  # type: ignore[union-attr]
     assert hidden == len(everything) - everything.count(wanted)
     home.get_by_role("button", name=LABELS["other"]).first.click()
     assert labels(home) == [label for label in everything if label in (wanted, LABELS["other"])]
@@ -498,7 +502,7 @@ def test_csv_is_one_row_a_paragraph_and_runs_nothing(home: Page) -> None:
     texts = ['=HYPERLINK("https://example.org") he said, "twice"', "A line.\nAnother line of it.", TEXTS[0]]
     tag(home, "\n\n".join(texts), "text")
     found = list(csv.DictReader(io.StringIO(copied(home, "csv"), newline="")))
-    shown = home.locator(".text").all_inner_texts()
+    shown = home.locator(".text").all_text_contents()
     assert [row["text"] for row in found] == [f"'{shown[0]}", *shown[1:]]
     assert [row["section_type"] for row in found] == [
         next(name for name in tiny.SECTION_TYPES if LABELS[name] == label) for label in labels(home)
@@ -732,14 +736,9 @@ def test_the_browser_refuses_markup_from_strings_and_inline_scripts(visit: Visit
 # -- long articles ----------------------------------------------------------------------------------------------------
 
 
-def scripting_s(page: Page) -> float:
-    session = page.context.new_cdp_session(page)
-    session.send("Performance.enable")
-    found = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
-    return float(found["ScriptDuration"])
-
-
-def test_an_article_of_300_paragraphs_stays_smooth(visit: Visit, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_article_of_300_paragraphs_stays_smooth(
+    visit: Visit, url: str, record_property: Callable[[str, object], None]
+) -> None:
     page = visit(url)
     sizes = (30, 300)
     times = {}
@@ -751,8 +750,7 @@ def test_an_article_of_300_paragraphs_stays_smooth(visit: Visit, url: str, capsy
             break
         page.go_back()
         page.locator("#compose").wait_for()
-    with capsys.disabled():
-        print(f"\nscripting for 30 and 300 paragraphs: {times[30]:.0f} and {times[300]:.0f} ms")
+    record_property("render_ms", times)
     assert times[300] < 30 * max(times[30], 1), "making the page is not linear in the paragraphs"
     nodes = page.evaluate("document.querySelectorAll('#reading *').length")
     assert nodes < 300 * 40

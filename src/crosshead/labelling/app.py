@@ -18,10 +18,13 @@ from crosshead.labelling.session import Action, Session
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_PAGE = 100
+PAGE = "label.html"
+_CODEBOOK = b"<!-- codebook -->"
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
     ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -57,15 +60,12 @@ def create_app(session: Session) -> FastAPI:
     """Make the application for one sitting."""
     app = FastAPI(title="crosshead label", docs_url=None, redoc_url=None, openapi_url=None)
     files = _page_files()
+    files[PAGE] = files[PAGE].replace(_CODEBOOK, session.codebook.encode())
 
     # Plain functions: they run in worker threads, so one that waits for the disk holds up no other.
     @app.get("/api/session")
     def overview() -> dict[str, Any]:
         return session.overview()
-
-    @app.get("/api/codebook")
-    def codebook() -> Response:
-        return Response(session.codebook, media_type="text/html; charset=utf-8")
 
     @app.get("/api/items")
     def items(start: Annotated[int, Query(ge=0)], n: Annotated[int, Query(ge=1, le=MAX_PAGE)]) -> list[dict[str, Any]]:
@@ -82,7 +82,7 @@ def create_app(session: Session) -> FastAPI:
 
     @app.get("/")
     @app.get("/{name}")
-    def page(name: str = "label.html") -> Response:
+    def page(name: str = PAGE) -> Response:
         if name not in files:
             raise HTTPException(404)
         return Response(files[name], media_type=_KINDS[name.rpartition(".")[2]])

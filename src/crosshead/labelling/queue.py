@@ -46,8 +46,8 @@ class Suggestion:
 class QueueItem:
     """A paragraph to read.
 
-    ``votes`` are labels that annotators gave it already, ``notes`` what they remarked, both by annotator; only
-    adjudication shows them.
+    ``begins_section`` says that the headings stand right above it. ``votes`` are labels that annotators gave it
+    already, ``notes`` what they remarked, both by annotator; only adjudication shows them.
     """
 
     article_id: str
@@ -56,6 +56,7 @@ class QueueItem:
     text_sha256: str
     title: str = ""
     headings: tuple[str, ...] = ()
+    begins_section: bool = False
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     suggestion: Suggestion | None = None
@@ -83,7 +84,12 @@ class QueueItem:
             "strategy": self.strategy,
             "score": self.score,
         }
-        further = {"title": self.title, "votes": dict(self.votes), "notes": dict(self.notes)}
+        further = {
+            "title": self.title,
+            "begins_section": self.begins_section,
+            "votes": dict(self.votes),
+            "notes": dict(self.notes),
+        }
         return told | {name: value for name, value in further.items() if value}
 
 
@@ -108,7 +114,7 @@ def read_queue(paths: Sequence[Path]) -> list[QueueItem]:
 
 def article_items(article: Article) -> Iterator[QueueItem]:
     """Make every paragraph of an article an item, with its neighbours."""
-    texts = article.texts
+    texts, above = article.texts, [paragraph.headings for paragraph in article.paragraphs]
     for paragraph in article.paragraphs:
         i = paragraph.index
         yield QueueItem(
@@ -118,6 +124,7 @@ def article_items(article: Article) -> Iterator[QueueItem]:
             text_sha256=text_digest(paragraph.text),
             title=article.title,
             headings=paragraph.headings,
+            begins_section=bool(paragraph.headings) and (i == 0 or above[i - 1] != paragraph.headings),
             before=texts[max(0, i - N_NEIGHBOURS) : i],
             after=texts[i + 1 : i + 1 + N_NEIGHBOURS],
         )
@@ -178,6 +185,7 @@ def parse_item(line: str, where: str) -> QueueItem:
         text_sha256=digest,
         title=_optional(row, "title", str, where) or "",
         headings=tuple(_texts(row, "headings", where)),
+        begins_section=bool(_optional(row, "begins_section", bool, where)),
         before=tuple(_texts(row, "before", where)),
         after=tuple(_texts(row, "after", where)),
         suggestion=_suggestion(_optional(row, "suggestion", dict, where), where),

@@ -178,6 +178,7 @@ class Session:
             "text_sha256": item.text_sha256,
             "title": item.title,
             "headings": list(item.headings),
+            "begins_section": item.begins_section,
             "before": list(item.before),
             "text": item.text,
             "after": list(item.after),

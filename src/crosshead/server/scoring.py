@@ -138,10 +138,19 @@ def _read_json(body: bytes) -> Columns:
     value = told[given[0]]
     try:
         columns = _split(value) if given[0] == "dataframe_split" else _columns(given[0], value)
+    except DataError:
+        raise
     except (TypeError, ValueError, AttributeError) as error:
         raise _WrongError(f"{given[0]} is no table of paragraphs") from error
+    return _checked(columns)
+
+
+def _checked(columns: Columns) -> Columns:
     if len({len(values) for values in columns.values()}) > 1:
         raise _WrongError("the columns have different lengths")
+    for name, kinds, allowed in (("article_id", str | int | float, "text"), ("paragraph", int | float, "numbers")):
+        if not all(value is None or isinstance(value, kinds) for value in columns.get(name, ())):
+            raise _WrongError(f"the column {name} must hold {allowed}")
     return columns
 
 

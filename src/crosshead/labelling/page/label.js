@@ -48,7 +48,7 @@ function goTo(index) {
 function draw() {
   const item = items.get(current);
   if (item) {
-    view.drawItem(item, session.marks[current], session.marks.length);
+    view.drawItem(item, session);
     $("note").value = item.note;
     document.querySelector('[data-do="note"]').classList.toggle("filled", Boolean(item.note));
     hint(item);
@@ -344,10 +344,10 @@ async function replay() {
 
 async function begin() {
   try {
-    const [overview, codebook] = await Promise.all([fetch("/api/session"), fetch("/api/codebook")]);
-    if (!overview.ok) throw new Error((await overview.json()).error);
-    session = await overview.json();
-    $("codebook-text").innerHTML = await codebook.text(); // made by the server, which lets no HTML of the file through
+    const response = await fetch("/api/session");
+    const answer = await response.json();
+    if (!response.ok) throw new Error(answer.error);
+    session = answer;
   } catch (error) {
     view.drawTrouble(`The page cannot begin: ${error.message}. Start crosshead label again, then load this page.`);
     return;

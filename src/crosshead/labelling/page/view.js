@@ -55,22 +55,23 @@ export function keyOf(i) {
   return i < 9 ? String(i + 1) : i === 9 ? "0" : "";
 }
 
-export function drawItem(item, mark, total) {
+export function drawItem(item, session) {
+  const mark = session.marks[item.index];
   show($("sheet"), true);
   show($("finish"), false);
-  $("title").textContent = item.title || item.article_id;
-  $("number").textContent = `${item.index + 1} / ${total}`;
+  $("title").textContent = [item.title || item.article_id, ...item.headings].join(" › ");
+  $("number").textContent = `${item.index + 1} / ${session.marks.length}`;
   const begins = item.before.length === 0 && item.title;
   $("before").replaceChildren(
     ...(begins ? [element("p", item.title, "headline")] : item.before.map((text) => element("p", text))),
   );
   $("after").replaceChildren(...item.after.map((text) => element("p", text)));
   $("headings").textContent = item.headings.join(" › ");
-  show($("headings"), item.headings.length > 0);
+  show($("headings"), item.begins_section);
   $("paragraph").textContent = item.text;
   $("paragraph").className = `paragraph ${mark >= 0 ? colour(mark) : ""}`;
   drawMark(mark);
-  drawVotes(item.votes);
+  drawVotes(item.votes, session.section_types);
   settle();
 }
 
@@ -89,12 +90,16 @@ export function drawMark(mark) {
   }
 }
 
-function drawVotes(votes) {
+function drawVotes(votes, types) {
   show($("votes"), Boolean(votes));
   if (!votes) return;
   const rows = votes.map((vote) => {
     const row = element("p", "", "vote");
-    row.append(element("b", vote.annotator || "(no name)"), ` ${shown(vote.section_type)}`);
+    const number = types.findIndex((type) => type.name === vote.section_type);
+    row.append(
+      element("span", vote.annotator || "(no name)"),
+      element("span", shown(vote.section_type), `chip ${number < 0 ? "type-none" : colour(number)}`),
+    );
     if (vote.note) row.append(element("span", `“${vote.note}”`, "vote-note"));
     return row;
   });
@@ -132,8 +137,19 @@ function duration(hours) {
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** Draw the queue's shape: a mark a paragraph, in the colour of its section type. */
+let asksForStrip = false;
+
+/** Draw the queue's shape before the next frame, once however often it is asked for. */
 function drawStrip(marks, current) {
+  if (asksForStrip) cancelAnimationFrame(asksForStrip);
+  asksForStrip = requestAnimationFrame(() => {
+    asksForStrip = false;
+    paintStrip(marks, current);
+  });
+}
+
+/** A mark a paragraph in the colour of its section type; in long queues a mark a pixel. */
+function paintStrip(marks, current) {
   const canvas = $("strip");
   const scale = devicePixelRatio || 1;
   const width = (canvas.width = Math.round(canvas.clientWidth * scale));
@@ -142,17 +158,19 @@ function drawStrip(marks, current) {
   const colours = Array.from({ length: N_COLOURS }, (_, i) => style.getPropertyValue(`--type-${i}`));
   const [line, dim, ink] = ["--line", "--dim", "--ink"].map((name) => style.getPropertyValue(name));
   const draw = canvas.getContext("2d");
-  const step = width / marks.length;
+  const n = Math.min(marks.length, width);
+  const step = width / n;
   const gap = step > 4 * scale ? scale : 0;
-  marks.forEach((mark, i) => {
+  for (let i = 0; i < n; i += 1) {
+    const mark = marks[Math.floor((i * marks.length) / n)];
     draw.fillStyle = mark >= 0 ? colours[mark % N_COLOURS] : mark === SKIPPED ? dim : line;
     const top = mark === SKIPPED ? height * 0.35 : 0;
     draw.fillRect(i * step, top, Math.max(step - gap, 1), mark === SKIPPED ? height * 0.3 : height);
-  });
+  }
   if (current !== null) {
+    const wide = Math.max(width / marks.length, 3 * scale);
     draw.fillStyle = ink;
-    const wide = Math.max(step, 3 * scale);
-    draw.fillRect(current * step + step / 2 - wide / 2, height - 3 * scale, wide, 3 * scale);
+    draw.fillRect(((current + 0.5) * width) / marks.length - wide / 2, height - 3 * scale, wide, 3 * scale);
   }
 }
 

@@ -55,8 +55,8 @@ async function loadModel() {
   showModel(model);
 }
 
-/** @param {{name?: string, example?: string}} from the file or the example that the text came from */
-async function tag(text, format, { name = "", example = "" } = {}) {
+/** @param {{file?: string, example?: string}} from the file or the example that the text came from, without suffix */
+async function tag(text, format, { file = "", example = "" } = {}) {
   if (stop) return;
   complain("");
   if (!text.trim()) {
@@ -69,13 +69,13 @@ async function tag(text, format, { name = "", example = "" } = {}) {
   try {
     const answer = await patiently(() => api.tag(text, format, stop.signal), stop.signal);
     await known;
-    read(answer, text, name || example);
+    read(answer, text, { name: file || example, file: Boolean(file) });
     article.example = example;
     const place = example ? `#example/${example}` : "#article";
     if (location.hash !== place) history.pushState(null, "", place);
     showReading();
   } catch (error) {
-    failed(error, () => tag(text, format, { name, example }));
+    failed(error, () => tag(text, format, { file, example }));
     showCompose();
   } finally {
     stop = null;
@@ -109,9 +109,9 @@ async function patiently(ask, signal) {
   }
 }
 
-function read(answer, text, name) {
+function read(answer, text, from) {
   performance.mark("read");
-  article = new Article(answer, SectionTypes.of(answer, model?.types), text, name);
+  article = new Article(answer, SectionTypes.of(answer, model?.types), text, from);
   setText(byId("title"), article.title || "Untitled article");
   view.show(article);
   strip.show(article);
@@ -154,7 +154,7 @@ async function openFile(file) {
     const { text, name, format } = await readFile(file, model?.limits?.body_bytes);
     byId("text").value = text;
     byId("format").value = format;
-    await tag(text, format, { name });
+    await tag(text, format, { file: name });
   } catch (error) {
     complain(error.message);
   }

@@ -21,14 +21,16 @@ export function slug(title) {
   return plain.replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60).replace(/-+$/, "") || "article";
 }
 
+const idOf = (name) => name.replace(/[\u0000-\u001f\u007f]/g, "").trim().slice(0, 200);
+
 export class Article {
   /**
    * @param answer of POST /v1/tag
    * @param {SectionTypes} types
    * @param {string} text what was sent
-   * @param {string} name of the file or example that it came from, or ""
+   * @param {{name?: string, file?: boolean}} from what it came from, and whether that is a file
    */
-  constructor(answer, types, text, name) {
+  constructor(answer, types, text, { name = "", file = false } = {}) {
     this.answer = answer;
     this.types = types;
     this.title = answer.title || name || "";
@@ -37,7 +39,8 @@ export class Article {
       type: types.indexOf(tagged.section_type),
       correction: null,
     }));
-    this.id = `page-${slug(this.title)}-${hash(text)}`;
+    // A file's articles go by its name in a corpus, so corrections of it fit there as they are.
+    this.id = (file && idOf(name)) || `page-${slug(this.title)}-${hash(text)}`;
   }
 
   get length() {

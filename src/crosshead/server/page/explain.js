@@ -2,8 +2,9 @@
 
 import { element } from "./dom.js";
 
-const FAINTEST = 0.05;
 const N_LEVELS = 4;
+const FAINTEST_SENTENCE = 0.05;
+const FAINTEST_WORD = 0.25; // weaker ones are "the" and "of" as often as not
 
 /** Offsets count code points; strings here count UTF-16 units. */
 function unitOffsets(text) {
@@ -28,17 +29,17 @@ export function pieces(text, sentences, words) {
 }
 
 /** 0 to 4: how strong an effect is, beside the strongest of its kind. */
-function level(effect, strongest) {
+function level(effect, strongest, faintest) {
   const share = strongest ? Math.abs(effect) / strongest : 0;
-  return share < FAINTEST ? 0 : Math.max(1, Math.ceil(share * N_LEVELS));
+  return share < faintest ? 0 : Math.max(1, Math.ceil(share * N_LEVELS));
 }
 
 const strongest = (spans) => Math.max(0, ...spans.map(({ effect }) => Math.abs(effect)));
 
-function mark(kind, text, span, most) {
-  const strength = span ? level(span.effect, most) : 0;
+function markWord(text, span, most) {
+  const strength = span ? level(span.effect, most, FAINTEST_WORD) : 0;
   if (!strength) return document.createTextNode(text);
-  return element("span", { class: `${kind} ${span.effect > 0 ? "for" : "against"} level-${strength}` }, text);
+  return element("span", { class: `word ${span.effect > 0 ? "for" : "against"} level-${strength}` }, text);
 }
 
 /** Mark sentences and words in the paragraph's text. */
@@ -50,12 +51,12 @@ export function highlight(node, text, { sentences, words }) {
   for (const { text: part, sentence, word } of pieces(text, sentences, words)) {
     if (!sentence || sentence !== open) {
       open = sentence;
-      const strength = sentence ? level(sentence.effect, mostSentence) : 0;
+      const strength = sentence ? level(sentence.effect, mostSentence, FAINTEST_SENTENCE) : 0;
       const side = sentence?.effect > 0 ? "for" : "against";
       holder = element("span", strength ? { class: `sentence ${side} level-${strength}` } : {});
       made.push(holder);
     }
-    holder.append(mark("word", part, word, mostWord));
+    holder.append(markWord(part, word, mostWord));
   }
   node.replaceChildren(...made);
 }
@@ -64,7 +65,7 @@ const signed = (effect) => `${effect < 0 ? "−" : "+"}${Math.abs(effect).toFixe
 
 function strongestWords(words, sign, n = 6) {
   const most = strongest(words);
-  const chosen = words.filter(({ effect }) => Math.sign(effect) === sign && level(effect, most));
+  const chosen = words.filter(({ effect }) => Math.sign(effect) === sign && level(effect, most, FAINTEST_WORD));
   const seen = new Map(chosen.sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect)).map((word) => [word.text.toLowerCase(), word]));
   return [...seen.values()].slice(0, n).map(({ text }) => text);
 }
@@ -80,7 +81,7 @@ export function describe(explanation, label) {
   const most = strongest(sentences);
   const sample = (side, text) =>
     element("span", { class: "key" }, element("span", { class: `sentence ${side} level-3`, "aria-hidden": "true" }, "Aa"), ` ${text}`);
-  const told = sentences.filter(({ effect }) => level(effect, most));
+  const told = sentences.filter(({ effect }) => level(effect, most, FAINTEST_SENTENCE));
   return [
     element("p", { class: "legend" }, sample("for", `speaks for ${label}`), sample("against", "speaks against it")),
     element(

@@ -83,13 +83,10 @@ export class ArticleView {
 
   /** Make a paragraph the current one; `focus` moves the keyboard there, and the screen with it. */
   go(i, { focus = true } = {}) {
-    this.#reach(this.current, false);
-    this.current = i;
-    this.#reach(i, true);
+    this.#become(i);
     const node = this.nodes[i];
     if (focus) node.focus({ preventScroll: true });
     this.#bring(node);
-    this.listeners.onCurrent(i);
   }
 
   /** Scroll to a paragraph. On the way others get their true height, which moves it: look again until it stays. */
@@ -124,6 +121,23 @@ export class ArticleView {
       for (let other = first; other !== node; other = other.nextSibling) other.hidden = out;
     });
     close(null);
+    if (this.nodes[this.current].hidden) this.#leave();
+  }
+
+  /** Make the nearest paragraph that is shown the current one. */
+  #leave() {
+    const held = this.nodes[this.current].contains(document.activeElement);
+    const i = this.next(this.current, 1) ?? this.next(this.current, -1);
+    if (i === null) return;
+    this.#become(i);
+    if (held) this.nodes[i].focus({ preventScroll: true });
+  }
+
+  #become(i) {
+    this.#reach(this.current, false);
+    this.current = i;
+    this.#reach(i, true);
+    this.listeners.onCurrent(i);
   }
 
   /** The nearest paragraph that the filter shows, going forwards or backwards from one; null where there is none. */
@@ -248,11 +262,7 @@ export class ArticleView {
 
   #focus(event) {
     const i = this.#indexOf(event.target);
-    if (i === null || i === this.current) return;
-    this.#reach(this.current, false);
-    this.current = i;
-    this.#reach(i, true);
-    this.listeners.onCurrent(i);
+    if (i !== null && i !== this.current) this.#become(i);
   }
 
   #intersect(entries) {
