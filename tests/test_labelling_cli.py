@@ -193,6 +193,22 @@ def test_label_studio_and_corrections_come_in_too(project: Path, capsys: pytest.
     assert "all.csv is there already" in message
 
 
+def test_a_queue_that_was_filled_in_with_a_spreadsheet(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import csv
+
+    with (project / "filled.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["article_id", "paragraph", "text_sha256", "section_type", "annotator", "text"])
+        for item, name in zip(queue(), ("talks", "", "rest"), strict=False):
+            writer.writerow([item.article_id, item.paragraph, item.text_sha256, name, "", item.text])
+    say(capsys, "data", "import", "filled.csv", "--annotator", "anna")
+    found = read_annotations(project / "data" / "annotations.csv")
+    assert [(a.paragraph, a.section_type, a.annotator, a.extra["source"]) for a in found] == [
+        (0, "talks", "anna", "table"),
+        (2, "rest", "anna", "table"),
+    ]
+
+
 def test_contradictions_are_errors_with_both_rows(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from crosshead.labelling.store import append
     from labelling_parts import vote

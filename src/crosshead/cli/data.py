@@ -44,6 +44,7 @@ def data() -> None:
 )
 @files_argument
 @names_option
+@click.option("--annotator", default="", metavar="NAME", help="Who labelled, where a file does not say.")
 @click.option("--into", type=click.Path(path_type=Path), help="Annotation file; the project's by default.")
 @click.option("--replace", is_flag=True, help="Where an annotator labels a paragraph anew, let the new label win.")
 @click.option("--dry-run", is_flag=True, help="Check everything, write nothing.")
@@ -51,6 +52,7 @@ def data() -> None:
 def import_(
     files: tuple[Path, ...],
     names: tuple[str, ...],
+    annotator: str,
     into: Path | None,
     replace: bool,
     dry_run: bool,
@@ -59,15 +61,15 @@ def import_(
     """Take labels into the project's annotations.
 
     FILE is a label log (.jsonl), a Label Studio export (.json, JSON or JSON-MIN) or an annotation file (.csv), such as
-    corrections. Labels are checked against the project's articles and section types; a label that contradicts
+    corrections or a queue that was filled in. Labels are checked against the project's articles and section types; a label that contradicts
     another of the same annotator is an error that names both. Labels that are there already change nothing.
     """
     check_installed("crosshead data import")
-    from crosshead.labelling.votes import merge, read_all_votes, read_votes, take_into
+    from crosshead.labelling.votes import credit, merge, read_all_votes, read_votes, take_into
 
     project = open_project(taxonomy)
     target = into or project.annotations
-    new = read_all_votes(files, _read_names(names))
+    new = credit(read_all_votes(files, _read_names(names)), annotator)
     _check(new, project)
     if dry_run:
         merged = merge(read_votes(target) if target.exists() else [], new, replace_known=replace)

@@ -6,7 +6,7 @@ Read are label logs (``.jsonl``), Label Studio's exports (``.json``) and annotat
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crosshead.annotations import Annotation, is_settlement, read_annotations
@@ -15,6 +15,9 @@ from crosshead.labelling.durable import LineFile, write_durably
 from crosshead.labelling.label_studio import read_label_studio
 from crosshead.labelling.log import Marks, read_events
 from crosshead.labelling.store import columns_for, read_header, to_csv, to_row
+
+TABLE = "table"
+"""The source of a label that was filled in with a spreadsheet."""
 
 Identity = tuple[str, int, str]
 """An article_id, a paragraph, and who may say only one thing about it: an annotator, or the adjudication."""
@@ -59,7 +62,8 @@ def read_votes(path: Path, names: Mapping[str, str] | None = None) -> list[Vote]
         If it cannot be read.
     """
     if path.suffix == ".csv":
-        return [Vote(found, f"line {found.line} of {path}") for found in read_annotations(path)]
+        # A queue that somebody filled in with a spreadsheet has rows that nobody got to.
+        return [vote for vote in _read_csv(path) if vote.annotation.section_type]
     if path.suffix == ".jsonl":
         return [Vote(found, f"line {found.line} of {path}") for found in Marks(read_events(path)).annotations()]
     if path.suffix == ".json":
@@ -68,6 +72,21 @@ def read_votes(path: Path, names: Mapping[str, str] | None = None) -> list[Vote]
         f"{path} ends in {path.suffix!r}; read are .jsonl (label logs), .json (Label Studio's JSON and JSON-MIN) and "
         ".csv (annotations)"
     )
+
+
+def credit(votes: Iterable[Vote], annotator: str) -> list[Vote]:
+    """Name the author of votes that name none, and say that they come from a table where nothing is said of it."""
+    return [
+        replace(
+            vote,
+            annotation=replace(
+                vote.annotation,
+                annotator=vote.annotation.annotator or annotator,
+                extra={**vote.annotation.extra, "source": vote.annotation.extra.get("source") or TABLE},
+            ),
+        )
+        for vote in votes
+    ]
 
 
 def read_all_votes(paths: Iterable[Path], names: Mapping[str, str] | None = None) -> list[Vote]:
@@ -128,11 +147,15 @@ def merge(known: Sequence[Vote], new: Sequence[Vote], *, replace_known: bool = F
 def take_into(path: Path, new: Sequence[Vote], *, replace_known: bool = False) -> Merged:
     """Merge votes into an annotation file, which is made if it is not there and replaced as a whole."""
     with LineFile(path, lambda tail: True).locked():
-        known = read_votes(path) if path.exists() else []
+        known = _read_csv(path) if path.exists() else []
         merged = merge(known, new, replace_known=replace_known)
         if merged.n_added or merged.n_replaced or not path.exists():
             write_durably(path, to_csv(map(to_row, merged.annotations), columns_for(read_header(path))))
     return merged
+
+
+def _read_csv(path: Path) -> list[Vote]:
+    return [Vote(found, f"line {found.line} of {path}") for found in read_annotations(path)]
 
 
 def _same_text(one: Annotation, other: Annotation) -> bool:
