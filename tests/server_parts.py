@@ -6,8 +6,10 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,12 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from cli_parts import make_tagger, process_environ
 from crosshead.loading import Model
+from crosshead.server import process
 from crosshead.server.app import create_app
 from crosshead.server.model import Source
+from crosshead.server.service import Service
 from crosshead.server.settings import ServerSettings
 
 TAGGER = make_tagger()
@@ -39,11 +45,60 @@ def client_of(source: Source | Any = lambda: MODEL, **settings: Any) -> TestClie
     return TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
 
 
+BODY = json.dumps({"texts": TEXTS}).encode()
+
+
+class Live:
+    """A server in a thread, and raw connections to it."""
+
+    def __init__(self, app: FastAPI, settings: ServerSettings, listener: socket.socket) -> None:
+        self.service: Service = app.state.service
+        self.port = listener.getsockname()[1]
+        self._server = uvicorn.Server(process._config(app, settings))
+        self._thread = threading.Thread(target=self._server.run, args=([listener],))
+
+    def start(self) -> None:
+        self._thread.start()
+        until(lambda: self._server.started)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+    def wire(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+    def ask(self, body: bytes = BODY) -> tuple[int, dict[str, str], Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request("POST", "/v1/tag", body, {"content-type": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    def number(self, name: str, **labels: str) -> float:
+        return self.service.metrics.registry.get_sample_value(f"crosshead_{name}", labels) or 0.0
+
+
+@contextmanager
+def live(model: Model = MODEL, **told: Any) -> Iterator[Live]:
+    settings = ServerSettings(**told)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Live(create_app(lambda: model, settings), settings, listener)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
 class ServerProcess:
     """`crosshead serve` in a process of its own."""
 
-    def __init__(self, process: subprocess.Popen[str], log: Path, url: str) -> None:
-        self.process = process
+    def __init__(self, running: subprocess.Popen[str], log: Path, url: str) -> None:
+        self.process = running
         self.url = url
         self.port = int(url.rsplit(":", 1)[1])
         self._log = log
@@ -89,29 +144,29 @@ def serving(home: Path, *arguments: str | Path, cwd: Path | None = None, **envir
     log = home / f"server-{time.monotonic_ns()}.log"
     command = [sys.executable, "-m", "crosshead", "serve", "--port", "0", "--log-format", "json", *map(str, arguments)]
     with log.open("w", encoding="utf-8") as stream:
-        process = subprocess.Popen(
+        running = subprocess.Popen(
             command, stderr=stream, text=True, cwd=cwd or home, env=process_environ(home, **environ)
         )
     try:
-        server = ServerProcess(process, log, _wait_for_url(process, log))
+        server = ServerProcess(running, log, _wait_for_url(running, log))
         until(lambda: server.ask("GET", "/readyz")[0] == 200)
         yield server
     finally:
-        if process.poll() is None:
-            process.terminate()
+        if running.poll() is None:
+            running.terminate()
             try:
-                process.wait(30)
+                running.wait(30)
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+                running.kill()
+                running.wait()
 
 
-def _wait_for_url(process: subprocess.Popen[str], log: Path) -> str:
+def _wait_for_url(running: subprocess.Popen[str], log: Path) -> str:
     found: list[str] = []
 
     def told() -> bool:
         text = log.read_text(encoding="utf-8")
-        assert process.poll() is None, text
+        assert running.poll() is None, text
         lines = [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
         found.extend(line["url"] for line in lines if line["event"] == "listening")
         return bool(found)

@@ -144,6 +144,7 @@ def load(server: ServerProcess, n_clients: int = 4) -> Iterator[list[tuple[int, 
     assert failures == []
 
 
+@pytest.mark.slow
 def test_a_new_champion_is_taken_under_load_and_a_broken_one_is_not(models: Models, tmp_path: Path) -> None:
     versions = [models.make("one"), models.make("two", temperature=2.0), models.make("three", temperature=0.5)]
     broken = models.make("broken", threshold=0.5)
@@ -177,6 +178,7 @@ def test_a_new_champion_is_taken_under_load_and_a_broken_one_is_not(models: Mode
         assert scores_of(answer) == expected(tagger, texts), "the scores are those of the model that is named"
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_trained_again_is_taken(models: Models, tmp_path: Path) -> None:
     folder = tmp_path / "latest"
     shutil.copytree(models.make("one"), folder)
@@ -242,6 +244,7 @@ def _chunk(answers: Any) -> bytes:
 # -- several workers -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_several_workers_share_the_load_the_numbers_and_the_corrections(models: Models, tmp_path: Path) -> None:
     first, second = models.make("one"), models.make("two", temperature=2.0)
     models.promote(first)
@@ -265,6 +268,7 @@ def test_several_workers_share_the_load_the_numbers_and_the_corrections(models: 
     assert "Traceback" not in server.log()
 
 
+@pytest.mark.slow
 def test_workers_read_the_keys_themselves(tmp_path: Path, tiny_bundle: Path) -> None:
     (tmp_path / "keys").write_text(f"page:{KEY}", encoding="utf-8")
     with serving(tmp_path, "--model", tiny_bundle, "--workers", "2", "--api-keys", tmp_path / "keys") as server:

@@ -18,11 +18,16 @@ from threadpoolctl import threadpool_limits
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from label_studies import Data, fit, load, macro_f1, mean_interval, shown, table, write_csv, write_results
 
-from crosshead.selection import STRATEGIES, Candidates, select, stability
+from crosshead.selection import STRATEGIES, UNITS, Candidates, select, stability
 
 HERE = Path(__file__).resolve().parent
-BATCH, N_STEPS, N_LONG = 50, 12, 44
-RUNS = [(s, "paragraph") for s in STRATEGIES] + [(s, u) for u in ("run", "article") for s in ("mixed", "random")]
+BATCH, N_STEPS, N_LONG = 50, 12, 40
+RUNS = [
+    *((strategy, "paragraph") for strategy in STRATEGIES),
+    *((strategy, "run") for strategy in ("density", "uncertainty", "random")),
+    *((strategy, "article") for strategy in ("density", "mixed", "uncertainty", "diversity", "random")),
+]
+DEFAULT = ("density", "article")
 STOP_AT = (0.96, 0.97, 0.98, 0.985, 0.99)
 N_WATCHED = 1000
 
@@ -136,7 +141,7 @@ def summarise(curves: dict[tuple[str, str], list[Curve]]) -> list[dict]:
 
 def stopping(simulations: Sequence[Simulation]) -> list[dict]:
     """Read on with the default strategy, and see where the rule would have stopped and what was still to be had."""
-    curves = [simulation.run("mixed", "paragraph", N_LONG) for simulation in simulations]
+    curves = [simulation.run(*DEFAULT, N_LONG) for simulation in simulations]
     rows = []
     for stop_at in STOP_AT:
         at = [_stops(curve, stop_at) for curve in curves]
@@ -173,20 +178,9 @@ def draw(curves: dict[tuple[str, str], list[Curve]], full: float) -> None:
 
     matplotlib.rcParams["svg.hashsalt"] = "crosshead"
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True)
-    for key in [
-        ("mixed", "paragraph"),
-        ("uncertainty", "paragraph"),
-        ("diversity", "paragraph"),
-        ("random", "paragraph"),
-    ]:
+    for key in [(strategy, "paragraph") for strategy in ("density", "uncertainty", "diversity", "random")]:
         _line(left, curves[key], lambda c: c.n_labels, key[0], key[0] == "random")
-    for key in [
-        ("mixed", "paragraph"),
-        ("mixed", "run"),
-        ("mixed", "article"),
-        ("random", "paragraph"),
-        ("random", "article"),
-    ]:
+    for key in [(strategy, unit) for strategy in ("density", "random") for unit in UNITS]:
         _line(right, curves[key], lambda c: c.n_read, f"{key[0]}, {key[1]}", key[0] == "random")
     for axis, what in ((left, "labels"), (right, "paragraphs read, context included")):
         axis.axhline(full, color="0.6", linewidth=0.8, linestyle=":")

@@ -14,6 +14,7 @@ from crosshead.evaluation import Interval
 from crosshead.mlflow_files import CARD
 from crosshead.report import ReportData
 from crosshead.report_text import markdown_cell, percent
+from crosshead.unsent import is_local
 
 FILE = CARD
 
@@ -77,7 +78,7 @@ def _facts(about: About) -> dict[str, str]:
         "bundle": f"sha256 {about.bundle_digest}, {about.n_bytes / 1e6:.1f} MB",
         "paragraph table": f"sha256 {about.summary['digest']}",
         "configuration": f"sha256 {described.get('config_digest', '')}",
-        "MLflow run": about.run_id or "not recorded",
+        "MLflow run": "not recorded yet" if about.run_id and is_local(about.run_id) else about.run_id or "not recorded",
     }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from crosshead.corpus import write_file
-from crosshead.errors import TrackingError
+from crosshead.errors import StoreError
 from crosshead.log_items import LogItem, Metric, Param, Tag
 from crosshead.mlflow_store import explained
 from crosshead.search_space import SearchSettings
@@ -39,7 +39,7 @@ class Recorder(AbstractContextManager["Recorder"]):
     def __init__(
         self, tracking: Tracking | None, folder: Path, search: SearchSettings, items: Iterable[LogItem]
     ) -> None:
-        self.lost: TrackingError | None = None
+        self.lost: StoreError | None = None
         self._tracking = tracking
         self._folder = folder
         self._search = search
@@ -70,7 +70,7 @@ class Recorder(AbstractContextManager["Recorder"]):
     def __exit__(self, *error: object) -> None:
         try:
             self._stack.__exit__(*error)  # type: ignore[arg-type]
-        except TrackingError as lost:
+        except StoreError as lost:
             self.lost = self.lost or lost
 
     def record(self, trials: Sequence[Trial]) -> None:
@@ -82,7 +82,7 @@ class Recorder(AbstractContextManager["Recorder"]):
                 if trial.number not in self._recorded:
                     self._record(self._tracking, self._parent.run_id, trial)
                     self._recorded.add(trial.number)
-        except TrackingError as lost:
+        except StoreError as lost:
             self.lost = lost
 
     def finish(self, items: Iterable[LogItem]) -> None:
@@ -91,7 +91,7 @@ class Recorder(AbstractContextManager["Recorder"]):
             return
         try:
             self._parent.log(items)
-        except TrackingError as lost:
+        except StoreError as lost:
             self.lost = lost
 
     def _record(self, tracking: Tracking, parent_run_id: str, trial: Trial) -> None:

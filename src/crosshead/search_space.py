@@ -29,7 +29,7 @@ class Dimension(BaseModel):
     digits: int = Field(default=2, ge=1, le=9)
     """Significant digits that a float keeps: files stay readable, and equal values need no second fit."""
     per_decade: int | None = Field(default=None, ge=1)
-    """With ``log``: so many values in each power of ten only, as 1, 3.2, 10, 32 with 2; equal values share their fits."""
+    """With ``log``: so many values a power of ten, such as 1, 3.2, 10, 32 with 2; equal values share their fits."""
     choices: tuple[Value, ...] = ()
     when: dict[str, Value] = {}
     """Keys of categorical dimensions, and the choices with which this dimension counts."""

@@ -1,8 +1,8 @@
 """Which paragraphs to read next, and when to stop reading.
 
-A strategy orders *units* of reading: single paragraphs, runs of neighbours, or articles. What a unit is worth is the
-mean over its paragraphs, so that long articles are not chosen for their length. experiments/selection measures the
-strategies against chance.
+A strategy orders paragraphs. Reading single ones out of their articles is dear, because each needs the paragraphs
+around it to be understood; runs of neighbours and whole articles are therefore ranked by how many of their paragraphs
+the strategy would have chosen. experiments/selection measures strategies and units against chance.
 
 References
 ----------
@@ -29,12 +29,13 @@ from crosshead.errors import DataError
 from crosshead.evaluation.inputs import same_length
 from crosshead.heads import Floats
 
-STRATEGIES = ("mixed", "uncertainty", "disagreement", "density", "diversity", "random")
+STRATEGIES = ("density", "mixed", "uncertainty", "disagreement", "diversity", "random")
 UNITS = ("paragraph", "run", "article")
 RUN_LENGTH = 5
 STOP_AT, WINDOW = 0.99, 3
 """Mean agreement of successive models from which reading stops, and over how many comparisons it is taken."""
 _CLUSTER_STEPS = 10
+_WIDER = 2  # single paragraphs that are looked at for each one that is read in a run or an article
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,14 @@ def select(
 
     Parameters
     ----------
-    strategy : {"mixed", "uncertainty", "disagreement", "density", "diversity", "random"}
-        *uncertainty* takes where the two best section types are closest; *disagreement* where opinions diverge most;
-        *diversity* the middle of each of as many clusters as are wanted; *density* the middle of clusters of uncertain
-        paragraphs; *mixed* the most uncertain of each cluster.
+    strategy : {"density", "mixed", "uncertainty", "disagreement", "diversity", "random"}
+        *uncertainty* takes where the two best section types are closest; *disagreement* where opinions contradict each
+        other; *diversity* the middle of each of as many clusters as are wanted; *density* the middle of clusters of
+        uncertain paragraphs; *mixed* the most uncertain of each cluster.
     unit : {"paragraph", "run", "article"}
-        What is read together; a run has ``run_length`` neighbouring paragraphs at most. The last unit is cut short to
-        have ``n`` in all.
+        What is read together; a run has ``run_length`` neighbouring paragraphs at most. Runs and articles come in the
+        order of the share of their paragraphs that is among the first ``2 n`` of the strategy. The last one is cut
+        short to have ``n`` in all.
 
     Raises
     ------
@@ -100,31 +102,50 @@ def select(
         If the strategy or unit is unknown, ``n`` is not positive, or the strategy needs what was not given.
     """
     _check(candidates, strategy, n, unit, run_length)
-    units = reading_units(candidates.article, candidates.is_open, unit, run_length)
-    if not units:
-        return Chosen(np.zeros(0, dtype=np.int64), np.zeros(0))
     rng = np.random.default_rng(seed)
-    of_paragraph = _worth(candidates, strategy)
-    worth = np.array([of_paragraph[rows].mean() for rows in units])
+    rows = np.flatnonzero(candidates.is_open)
+    worth = _worth(candidates, strategy)
+    if not len(rows):
+        return Chosen(rows, worth[rows])
+    if unit == "paragraph":
+        chosen = _order(candidates, rows, worth[rows], strategy, n, rng)[:n]
+        return Chosen(chosen, worth[chosen])
+    units = reading_units(candidates.article, candidates.is_open, unit, run_length)
     if strategy == "random":
-        order = rng.permutation(len(units))
-    elif strategy in ("uncertainty", "disagreement"):
-        order = np.argsort(-worth, kind="stable")
+        ranked = [units[i] for i in rng.permutation(len(units))]
     else:
-        n_units = min(len(units), ceil(n * len(units) / sum(len(rows) for rows in units)))
-        order = _by_clusters(_vectors(candidates, units), worth, strategy, n_units, rng)
-    rows = np.concatenate([units[i] for i in order])[:n]
-    scores = np.repeat(worth[order], [len(units[i]) for i in order])[:n]
-    return Chosen(rows, scores)
+        wanted = np.zeros(len(candidates.article), dtype=bool)
+        wanted[_order(candidates, rows, worth[rows], strategy, _WIDER * n, rng)[: _WIDER * n]] = True
+        shares = np.array([wanted[members].mean() for members in units])
+        ranked = [units[i] for i in np.argsort(-shares, kind="stable")]
+    chosen = np.concatenate(ranked)[:n]
+    return Chosen(chosen, worth[chosen])
+
+
+def _order(
+    candidates: Candidates,
+    rows: NDArray[np.int64],
+    worth: Floats,
+    strategy: str,
+    n: int,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Order single paragraphs by a strategy that is to choose ``n`` of them."""
+    if strategy == "random":
+        return rng.permutation(rows)
+    if strategy in ("uncertainty", "disagreement"):
+        return rows[np.argsort(-worth, kind="stable")]
+    assert candidates.vectors is not None
+    return rows[_by_clusters(candidates.vectors[rows], worth, strategy, min(n, len(rows)), rng)]
 
 
 def reading_units(
     article: NDArray[np.int64], is_open: NDArray[np.bool_], unit: str, run_length: int = RUN_LENGTH
 ) -> list[NDArray[np.int64]]:
-    """Cut the open paragraphs into what is read together; runs of a stretch differ by one in length at most."""
+    """Cut the open paragraphs into runs or articles; runs of one stretch differ by one in length at most."""
     rows = np.flatnonzero(is_open)
-    if unit == "paragraph" or not len(rows):
-        return [rows[i : i + 1] for i in range(len(rows))]
+    if not len(rows):
+        return []
     new = np.diff(article[rows]) != 0
     if unit == "article":
         return list(np.split(rows, np.flatnonzero(new) + 1))
@@ -184,16 +205,10 @@ def _worth(candidates: Candidates, strategy: str) -> Floats:
     return np.zeros(len(candidates.article))
 
 
-def _vectors(candidates: Candidates, units: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
-    assert candidates.vectors is not None
-    means = np.stack([candidates.vectors[rows].mean(axis=0) for rows in units])
-    return np.asarray(means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12), dtype=np.float32)
-
-
 def _by_clusters(
     vectors: NDArray[np.float32], worth: Floats, strategy: str, n_clusters: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Order units: the best of each cluster first, those that are worth most before the others; then all the rest."""
+    """Order by the best of each cluster, those that are worth most before the others; then all the rest."""
     weight = np.maximum(worth, 1e-9) if strategy == "density" else np.ones(len(worth))
     cluster, nearness = clusters(vectors, weight, n_clusters, rng)
     merit = worth if strategy == "mixed" else nearness

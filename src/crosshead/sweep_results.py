@@ -38,6 +38,8 @@ class Outcome:
     """Scores on the training articles, as `Scores.as_dict` writes them."""
     test: dict[str, Any] | None = None
     run_id: str | None = None
+    unsent: str = ""
+    """Why the store did not take the results; they are kept on disk."""
 
     @property
     def macro_f1(self) -> float:
@@ -53,7 +55,9 @@ class Sweep:
     outcomes: tuple[Outcome, ...]
     behind: Mapping[int, Interval]
     """By job number: how much less macro-F1 than the best job, on the same out-of-fold paragraphs."""
-    run_id: str | None
+    run_id: str | None = None
+    unsent: str = ""
+    """Why the store did not take the summary; it is kept on disk."""
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
@@ -71,7 +75,7 @@ class Sweep:
         return notes
 
 
-def rank(folder: Path, outcomes: Sequence[Outcome], run_id: str | None) -> Sweep:
+def rank(folder: Path, outcomes: Sequence[Outcome], run_id: str | None = None) -> Sweep:
     """Put the jobs in order, and compare each with the best one, paragraph by paragraph."""
     ranked = tuple(sorted(outcomes, key=lambda outcome: (-outcome.macro_f1, outcome.number)))
     good = [outcome for outcome in ranked if not outcome.error]

@@ -21,17 +21,18 @@ from typing import Any
 
 import numpy as np
 
-from crosshead import predictions
+from crosshead import predictions, unsent
 from crosshead.corpus import write_file
-from crosshead.errors import ConfigError, CrossheadError
-from crosshead.log_items import Tag
+from crosshead.errors import ConfigError, CrossheadError, StoreError
+from crosshead.log_items import LogItem, Tag
 from crosshead.measuring import Data, Measured, measure, read_data
 from crosshead.settings import CONFIG_NAME, Settings, config_digest, from_hydra, load_settings, to_yaml
 from crosshead.sweep_results import KIND, OUT_OF_FOLD, OUTCOME, OVERRIDES, Outcome, Sweep, describe, describe_job, rank
-from crosshead.tracking import Run, Tracking
+from crosshead.tracking import RUN_NAME, Tracking
 
 Prepare = Callable[[Settings], object]
 Report = Callable[[str, int, int], None]
+Job = Callable[[Outcome], tuple[Outcome, list[LogItem]]]
 
 
 def launch(
@@ -60,17 +61,21 @@ def launch(
     folder = _make_folder(root)
     job = partial(_run_job, root=root, folder=folder, varied=varied, prepare=prepare)
     if not settings.tracking.enabled:
-        outcomes = _multirun(partial(job, parent_run_id=None), overrides, folder, len(jobs), report)
-        return _finish(rank(folder, outcomes, None))
+        return _finish(rank(folder, _multirun(partial(job, parent_run_id=None), overrides, folder, len(jobs), report)))
     # The store is migrated, and the experiment made, by whoever opens the parent run: before any job can start.
     tracking = Tracking.at(root, settings.tracking.experiment, settings.tracking.uri)
     tags = [Tag(KIND, "sweep"), Tag(OVERRIDES, " ".join(overrides)), Tag("crosshead.sweep", folder.name)]
-    name = f"sweep · {' × '.join(varied) or 'one job'}"
-    with tracking.run(name, tags=tags) as parent:
-        outcomes = _multirun(partial(job, parent_run_id=parent.run_id), overrides, folder, len(jobs), report)
-        sweep = rank(folder, outcomes, parent.run_id)
-        parent.log(describe(sweep))
-        return _finish(sweep)
+    sweep: Sweep | None = None
+    try:
+        with tracking.run(f"sweep · {' × '.join(varied) or 'one job'}", tags=tags) as parent:
+            outcomes = _multirun(partial(job, parent_run_id=parent.run_id), overrides, folder, len(jobs), report)
+            sweep = rank(folder, outcomes, parent.run_id)
+            parent.log(describe(sweep))
+            return _finish(sweep)
+    except StoreError as lost:
+        if sweep is None:
+            raise
+        return replace(sweep, unsent=str(lost))
 
 
 def plan(overrides: Sequence[str], root: Path) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
@@ -206,32 +211,49 @@ def _run_job(
     started = time.perf_counter()
     try:
         settings = from_hydra(cfg, root)
-        with _recording(settings, outcome, parent_run_id) as run:
-            outcome = replace(outcome, run_id=run.run_id if run else None)
-            if prepare is not None:
-                settings = _prepared(settings, folder, prepare)
-            data = read_data(settings)
-            measured = measure(settings, data)
-            outcome = _written(settings, outcome, folder / str(number), data, measured, started)
-            if run is not None:
-                run.log(describe_job(settings, outcome, folder / str(number), data, measured))
+        tracking = Tracking.at(root, settings.tracking.experiment, settings.tracking.uri) if parent_run_id else None
+        outcome = _recorded(outcome, tracking, parent_run_id, partial(_do_job, settings, folder, prepare))
     except Exception as error:
         told = str(error) if isinstance(error, CrossheadError) else f"{type(error).__name__}: {error}"
-        outcome = replace(outcome, error=told, seconds=time.perf_counter() - started)
+        outcome = replace(outcome, error=told)
+    outcome = replace(outcome, seconds=time.perf_counter() - started)
     write_file(folder / str(number) / OUTCOME, (json.dumps(asdict(outcome), indent=1) + "\n").encode())
     return outcome
 
 
-@contextmanager
-def _recording(settings: Settings, outcome: Outcome, parent_run_id: str | None) -> Iterator[Run | None]:
-    """Open a run below the parent; the parent comes as an argument, since MLFLOW_RUN_ID would make it the job's own."""
-    if parent_run_id is None:
-        yield None
-        return
-    tracking = Tracking.at(settings.root, settings.tracking.experiment, settings.tracking.uri)
+def _recorded(outcome: Outcome, tracking: Tracking | None, parent_run_id: str | None, do: Job) -> Outcome:
+    """Do a job and record it below the parent run; a lost store costs no result.
+
+    The parent comes as an argument of the job: with MLFLOW_RUN_ID, every job would write into the parent itself.
+    """
+    if tracking is None:
+        return do(outcome)[0]
     tags = [Tag(KIND, "job"), Tag(OVERRIDES, " ".join(outcome.overrides))]
-    with tracking.run(outcome.label, parent_run_id=parent_run_id, tags=tags) as run:
-        yield run
+    try:
+        with tracking.run(outcome.label, parent_run_id=parent_run_id, tags=tags) as run:
+            outcome, items = do(replace(outcome, run_id=run.run_id))
+            run.log(items)  # what it cannot send, it keeps
+            return outcome
+    except StoreError as lost:
+        if outcome.cross_validated is None:
+            outcome, items = do(replace(outcome, run_id=unsent.local_id()))
+            names = [Tag(RUN_NAME, outcome.label), Tag("mlflow.parentRunId", parent_run_id or "")]
+            unsent.keep(tracking.unsent_dir, outcome.run_id or "", [*names, *tags, *items])
+        return replace(outcome, unsent=str(lost))
+
+
+def _do_job(
+    settings: Settings, folder: Path, prepare: Prepare | None, outcome: Outcome
+) -> tuple[Outcome, list[LogItem]]:
+    """Prepare if asked to, train, score, and write what was found into the job's own folder."""
+    started = time.perf_counter()
+    if prepare is not None:
+        settings = _prepared(settings, folder, prepare)
+    data = read_data(settings)
+    measured = measure(settings, data)
+    outcome = _written(settings, outcome, folder / str(outcome.number), data, measured)
+    outcome = replace(outcome, seconds=time.perf_counter() - started)
+    return outcome, list(describe_job(settings, outcome, folder / str(outcome.number), data, measured))
 
 
 def _prepared(settings: Settings, folder: Path, prepare: Prepare) -> Settings:
@@ -247,9 +269,7 @@ def _prepared(settings: Settings, folder: Path, prepare: Prepare) -> Settings:
     return settings
 
 
-def _written(
-    settings: Settings, outcome: Outcome, folder: Path, data: Data, measured: Measured, started: float
-) -> Outcome:
+def _written(settings: Settings, outcome: Outcome, folder: Path, data: Data, measured: Measured) -> Outcome:
     """Write what a job found into its folder."""
     predictions.write(folder / predictions.FILE, measured.predictions)
     np.savez_compressed(
@@ -262,7 +282,6 @@ def _written(
     write_file(folder / "config.yaml", to_yaml(settings.resolved).encode())
     return replace(
         outcome,
-        seconds=time.perf_counter() - started,
         config_digest=config_digest(settings.resolved),
         dataset_digest=data.digest,
         cross_validated=measured.cross_validated.as_dict(),

@@ -61,8 +61,8 @@ def import_(
     """Take labels into the project's annotations.
 
     FILE is a label log (.jsonl), a Label Studio export (.json, JSON or JSON-MIN) or an annotation file (.csv), such as
-    corrections or a queue that was filled in. Labels are checked against the project's articles and section types; a label that contradicts
-    another of the same annotator is an error that names both. Labels that are there already change nothing.
+    corrections or a queue that was filled in. Labels are checked against the project's articles and section types; one
+    that contradicts another of the same annotator is an error that names both. Those that are there change nothing.
     """
     check_installed("crosshead data import")
     from crosshead.labelling.votes import credit, merge, read_all_votes, read_votes, take_into

@@ -24,6 +24,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "prepare": ("crosshead.cli.pipeline:prepare", "Turn articles into a table of labelled paragraphs."),
         "train": ("crosshead.cli.pipeline:train", "Train a tagger on the prepared paragraphs."),
         "evaluate": ("crosshead.cli.pipeline:evaluate", "Score the trained tagger and write the report."),
+        "search": ("crosshead.cli.search:search", "Search the configuration that scores best."),
     },
     "Compare and choose": {
         "compare": ("crosshead.cli.compare:compare", "Compare runs on the same held-out articles."),

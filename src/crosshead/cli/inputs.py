@@ -83,20 +83,21 @@ def _read_articles(file: InputFile, stream: io.BufferedReader) -> Iterator[list[
     articles = read_articles([given], on_error="collect", format=file.format, stdin=stream)
     n_told = 0
     while True:
-        problem = ""
+        article, problem = None, ""
         try:
             article = next(articles, None)
-        except DataError as error:  # the same id twice in one table
-            article, problem = None, str(error)
+        except DataError as error:  # the same id twice in one table; the rest of it is read on
+            problem = str(error)
         for unreadable in articles.unreadable[n_told:]:
             place = replace(unreadable, path=file.place).place
             yield [Item(file=place, error=unreadable.reason)]
         n_told = len(articles.unreadable)
         if problem:
             yield [Item(file=file.place, error=problem)]
-        if article is None:
+        elif article is None:
             return
-        yield [_item(file, article)]
+        else:
+            yield [_item(file, article)]
 
 
 def _item(file: InputFile, article: Article) -> Item:

@@ -33,20 +33,28 @@ online_option = click.option(
     "--online", is_flag=True, help="Let the model hub be asked for an encoder that is not here."
 )
 
+multirun_option = click.option(
+    "--multirun", "-m", is_flag=True, help="Run every combination of overrides such as classifier=logreg,knn."
+)
+jobs_option = click.option("--jobs", "-j", type=click.IntRange(min=1), help="How many of them at once; needs -m.")
+
 
 @command(
     "crosshead run",
     "crosshead run classifier=linear_svm seed=3",
     "crosshead run encoder=tfidf views=tfidf corpus.labels=headings",
+    "crosshead run -m corpus.labels=annotations,headings",
 )
 @overrides_argument
+@multirun_option
+@jobs_option
 @online_option
-def run(overrides: tuple[str, ...], online: bool) -> int:
+def run(overrides: tuple[str, ...], multirun: bool, jobs: int | None, online: bool) -> int:
     """Do everything: prepare, train, evaluate.
 
     An OVERRIDE changes the configuration for this run, as key=value or group=choice; `crosshead config show` lists all.
     """
-    return _run(STAGES, overrides, online=online)
+    return _run_or_sweep(STAGES, overrides, multirun, jobs, online)
 
 
 @command("crosshead prepare", "crosshead prepare corpus.labels=both 'corpus.articles=[archive/**/*.md]'")
@@ -59,15 +67,23 @@ def prepare(overrides: tuple[str, ...]) -> int:
     return _run(("prepare",), overrides)
 
 
-@command("crosshead train", "crosshead train classifier=knn views=embedding")
+@command(
+    "crosshead train",
+    "crosshead train classifier=knn views=embedding",
+    "crosshead train experiment=words",
+    "crosshead train -m -j 2 classifier=logreg,linear_svm encoder=minilm,tfidf",
+)
 @overrides_argument
+@multirun_option
+@jobs_option
 @online_option
-def train(overrides: tuple[str, ...], online: bool) -> int:
+def train(overrides: tuple[str, ...], multirun: bool, jobs: int | None, online: bool) -> int:
     """Train a tagger on the prepared paragraphs.
 
     Writes models/latest/ and records the run in MLflow. Vectors of texts that were encoded once come from a cache.
+    With -m, every combination of overrides is trained and scored, and no model is kept.
     """
-    return _run(("train",), overrides, online=online)
+    return _run_or_sweep(("train",), overrides, multirun, jobs, online)
 
 
 @command("crosshead evaluate")
@@ -78,6 +94,20 @@ def evaluate(overrides: tuple[str, ...]) -> int:
     Writes reports/report.html; the first model that is evaluated becomes the champion.
     """
     return _run(("evaluate",), overrides)
+
+
+def _run_or_sweep(
+    stages: Sequence[str], overrides: Sequence[str], multirun: bool, jobs: int | None, online: bool
+) -> int:
+    if not multirun:
+        if jobs is not None:
+            raise click.UsageError("--jobs says how many jobs of a sweep run at once; add -m")
+        return _run(stages, overrides, online=online)
+    if online:
+        os.environ["HF_HUB_OFFLINE"] = "0"
+    from crosshead.cli.sweep import run_sweep
+
+    return run_sweep(overrides, prepare="prepare" in stages, n_jobs=jobs)
 
 
 def _run(stages: Sequence[str], overrides: Sequence[str], *, online: bool = False) -> int:

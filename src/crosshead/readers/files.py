@@ -27,7 +27,8 @@ _JSON_OBJECT = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{\s*\"")
 class ArticleStream(Iterator[Article]):
     """Articles, read one at a time as they are asked for.
 
-    Iterate over it once, or call ``read_all``. The lists grow while it is read.
+    Iterate over it once, or call ``read_all``. The lists grow while it is read. It can be read on after a DataError,
+    which is about one article.
 
     Attributes
     ----------
@@ -61,7 +62,9 @@ class ArticleStream(Iterator[Article]):
         return self
 
     def __next__(self) -> Article:
-        return next(self._articles)
+        place, article = next(self._articles)
+        self._claim(article.article_id, place)
+        return article
 
     def read_all(self) -> list[Article]:
         """Read what is left into a list."""
@@ -72,12 +75,11 @@ class ArticleStream(Iterator[Article]):
             raise ArticleError(str(problem))
         self.unreadable.append(problem)
 
-    def _read(self, files: list[InputFile], stdin: BinaryIO | None) -> Iterator[Article]:
+    def _read(self, files: list[InputFile], stdin: BinaryIO | None) -> Iterator[tuple[str, Article]]:
         for file in files:
             for where, item in _read_file(file, stdin):
                 if isinstance(item, Article):
-                    self._claim(item.article_id, Unreadable(file.place, "", where).place)
-                    yield item
+                    yield Unreadable(file.place, "", where).place, item
                 else:
                     self._note(Unreadable(file.place, str(item), where))
 

@@ -94,6 +94,9 @@ def _find(given: str | Path, format: str, found: Found) -> None:
     if str(given) == STDIN:
         found.files.append(InputFile(None, PurePath("stdin"), format))
         return
+    if not str(given).strip():  # an unset variable in a shell; pathlib would take it for the current folder
+        found.problems.append(Unreadable(repr(given), "the name is empty; name a file, a folder, a pattern or -"))
+        return
     path = Path(given)
     try:
         if path.is_dir():
@@ -113,16 +116,35 @@ def _find(given: str | Path, format: str, found: Found) -> None:
 
 
 def _find_pattern(pattern: str, format: str, found: Found) -> None:
-    matches = sorted(glob.glob(pattern, recursive=True))
+    matches = _expand(pattern)
     if not matches:
         found.problems.append(Unreadable(pattern, "no file matches the pattern; check it, and quote it in a shell"))
-    for match in matches:
-        path = Path(match)
+    for path in matches:
         if path.is_dir():
             if "**" not in pattern:
                 _find_in_folder(path, format, found)
         else:
             _add_file(path, format, found, from_search=True)
+
+
+def _expand(pattern: str) -> list[Path]:
+    """List what a pattern matches, in order.
+
+    ``**`` goes into no folder that is a link, as a walk does not: links may lead in circles, and two that do so have
+    more paths than anybody can wait for. Hidden names match only where the pattern writes them out.
+    """
+    parts = PurePath(pattern).parts
+    if "**" not in parts:
+        return sorted(map(Path, glob.glob(pattern)))
+    first = parts.index("**")
+    deep = "/".join(parts[first:]) + ("/*" if parts[-1] == "**" else "")
+    matches = set()
+    for base in map(Path, glob.glob(os.path.join("", *parts[:first])) if first else ["."]):
+        for path in base.glob(deep):
+            hidden = {name for name in path.relative_to(base).parts if name.startswith(".")}
+            if hidden <= set(parts):
+                matches.add(path)
+    return sorted(matches)
 
 
 def _add_file(path: Path, format: str, found: Found, *, from_search: bool = False) -> None:

@@ -72,7 +72,7 @@ _LINES = (
     '{"article_id": "a", "paragraphs": ["Two columns crossed the river.", "Envoys met in the lake town."]}\n'
 )
 _STREAM_BODY: dict[str, Any] = {
-    "requestBody": {"required": True, "content": {JSONL: {"schema": {"type": "string"}, "example": _LINES}}},
+    "requestBody": {"required": False, "content": {JSONL: {"schema": {"type": "string"}, "example": _LINES}}},
 }
 
 

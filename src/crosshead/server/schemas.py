@@ -287,7 +287,6 @@ _WHY = {
     408: "The body did not arrive in time.",
     409: "The Idempotency-Key was used for another correction, or the new model is broken.",
     413: "The body is larger than the server takes.",
-    415: "The body is of a type that the server does not take.",
     422: "The request cannot be used, or holds no paragraph.",
     429: "Too many requests: of this key, or more than can be answered in time; see Retry-After.",
     500: "A mistake in the server.",

@@ -43,7 +43,7 @@ _BODY = {
                     "dataframe_records": {"type": "array", "items": {"type": "object"}},
                     "inputs": {},
                     "instances": {},
-                    "params": {"type": "object", "description": "Not used."},
+                    "params": {"description": "Not used."},
                 },
             },
             "examples": {
@@ -70,9 +70,10 @@ _PREDICTIONS = {
     "properties": {"predictions": {"type": "array", "items": {"type": "object"}}},
 }
 _RESPONSES: dict[int | str, dict[str, Any]] = {
-    **responses(408, 413, 415, 503, 504),
+    **responses(408, 413, 503, 504),
     200: {"description": "A row for each row.", "content": {"application/json": {"schema": _PREDICTIONS}}},
     400: {"description": "The rows cannot be used.", "content": {"application/json": {"schema": _ERROR}}},
+    415: {"description": "Neither JSON nor CSV.", "content": {"text/plain": {"schema": {"type": "string"}}}},
 }
 
 

@@ -10,7 +10,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from crosshead import __version__
 from crosshead.corpus import write_file
 from crosshead.encoders.engines import n_cores
-from crosshead.errors import ConfigError, DataError, TrackingError
+from crosshead.errors import ConfigError, DataError
 from crosshead.evaluation.comparison import Comparison, paired_bootstrap
 from crosshead.evaluation.methodology import Finding
 from crosshead.lineage import git_state, lineage
@@ -74,6 +74,8 @@ class Searched:
     recorded: bool
     """False where another process records this search."""
     run_id: str | None = None
+    unsent: str = ""
+    """Why the store did not take everything."""
 
 
 def run(settings: Settings, overrides: Sequence[str] = (), report: Report = _silent) -> Searched:
@@ -90,8 +92,8 @@ def run(settings: Settings, overrides: Sequence[str] = (), report: Report = _sil
         If nothing says what to vary.
     DataError
         If no trial succeeded.
-    TrackingError
-        If the MLflow store cannot be reached; where it was lost on the way, all else is finished first.
+    StoreError
+        If the MLflow store cannot be opened; one that is lost on the way ends nothing, see `Searched.unsent`.
     """
     search = _search_of(settings)
     variations = Variations(overrides, settings.root)
@@ -110,12 +112,11 @@ def run(settings: Settings, overrides: Sequence[str] = (), report: Report = _sil
                 searched = _conclude(settings, variations, study, scorer, n_before, is_first, recorder.run_id)
                 if is_first:
                     recorder.finish(_write(searched, search))
-    if recorder.lost is not None:
-        raise TrackingError(
-            f"{recorder.lost}; the search itself is finished and kept in {folder}: once the store is back, the same "
-            "command records what is missing"
-        ) from recorder.lost
-    return searched
+    if recorder.lost is None:
+        return searched
+    return replace(
+        searched, unsent=f"{recorder.lost}; the search is finished, the same command records what is missing"
+    )
 
 
 def help_search(root: str, overrides: Sequence[str]) -> None:

@@ -1,0 +1,75 @@
+"""`crosshead train -m` and `crosshead run -m`: every combination of overrides, and a table of what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from crosshead.cli.exits import Exit
+from crosshead.cli.words import counted, printable
+from crosshead.errors import StoreError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from crosshead.sweep_results import Sweep
+
+
+def run_sweep(overrides: Sequence[str], *, prepare: bool, n_jobs: int | None) -> int:
+    """Run the jobs, ``n_jobs`` of them at once, and print the best first."""
+    from crosshead.cli.output import console, reporter
+    from crosshead.cli.pipeline import import_training, settings_module
+
+    root = settings_module().find_root()
+    several = [] if n_jobs is None else ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={n_jobs}"]
+    stage = import_training("crosshead.stages.prepare")
+    with reporter() as report:
+        sweep: Sweep = import_training("crosshead.sweeps").launch(
+            [*several, *overrides], root, prepare=stage.run if prepare else None, report=report
+        )
+    out = console()
+    show_sweep(out, sweep, command="run" if prepare else "train")
+    if lost := sweep.unsent or next((outcome.unsent for outcome in sweep.outcomes if outcome.unsent), ""):
+        raise StoreError(f"{lost}; send what is kept when the store is back: crosshead log")
+    return Exit.FAILED_INPUTS if sweep.failed else Exit.OK
+
+
+def show_sweep(out: Console, sweep: Sweep, *, command: str) -> None:
+    """Print the table of jobs, what to know about it, and how to train the best one."""
+    from rich.text import Text
+
+    failed = f", {counted(len(sweep.failed), 'failed')}" if sweep.failed else ""
+    out.print(Text.assemble((counted(len(sweep.outcomes), "job"), "bold green"), failed))
+    out.print(_table(sweep))
+    for outcome in sweep.failed:
+        out.print(Text(f"✗ {printable(outcome.label)}: {printable(outcome.error or '')}", style="red"))
+    for note in sweep.notes:
+        out.print(Text(note, style="dim"))
+    run = f", MLflow run {sweep.run_id}" if sweep.run_id else ""
+    out.print(Text(f"results: {sweep.folder}{run}", style="dim"), soft_wrap=True)
+    best = sweep.outcomes[0]
+    words = " ".join(quoted(override) for override in best.overrides)
+    out.print(f"next:    crosshead {command} {words}".rstrip(), soft_wrap=True)
+
+
+def _table(sweep: Sweep) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from crosshead.sweep_results import COLUMNS, cells
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for i, column in enumerate(("job", *COLUMNS)):
+        table.add_column(column, header_style="bold", justify="left" if i == 0 else "right")
+    for outcome in sweep.outcomes:
+        if row := cells(sweep, outcome):
+            table.add_row(Text(printable(outcome.label)), *map(Text, row))
+    return table
+
+
+def quoted(override: str) -> str:
+    """Write an override as it is typed into a shell."""
+    import shlex
+
+    return shlex.quote(override)
