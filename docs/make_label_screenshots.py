@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from playwright.sync_api import Page, sync_playwright
 from crosshead.annotations import read_annotations
 from crosshead.cli.sitting import open_project
 from crosshead.labelling.app import create_app
-from crosshead.labelling.log import LabelLog
+from crosshead.labelling.log import Event, LabelLog
 from crosshead.labelling.queue import Suggestion, read_queue
 from crosshead.labelling.session import Session
 
@@ -33,7 +34,7 @@ DESK = {"viewport": {"width": 1200, "height": 800}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
 ARTICLES = ("w11-021-moravec-corridor-explainer", "w2-019-tolm-bend-assessment", "w3-022-sahwan-shipping-memo")
 N_LABELLED = 14
-SECONDS_A_LABEL = 0.35
+SECONDS_A_LABEL = 11.4
 
 
 def hint(page: Page) -> None:
@@ -58,9 +59,14 @@ def serving(folder: Path) -> Iterator[tuple[str, list[int]]]:
     items = read_queue([project.root / "data" / "articles" / f"{name}.md" for name in ARTICLES])
     keys = [names.index(known[item.article_id, item.paragraph]) + 1 for item in items]
     items = [replace(item, suggestion=Suggestion(names[key - 1], 0.86)) for item, key in zip(items, keys, strict=True)]
+    log = LabelLog(folder / "anna.jsonl", "anna")
+    start = datetime.now(UTC) - timedelta(hours=1)
+    for i, (item, key) in enumerate(zip(items[: N_LABELLED - 1], keys, strict=False)):
+        time_of = (start + timedelta(seconds=i * SECONDS_A_LABEL)).isoformat()
+        log.append(Event(f"key-{i}", "label", *item.place, "anna", time_of, section_type=names[key - 1]))
     session = Session(
         items,
-        LabelLog(folder / "anna.jsonl", "anna"),
+        log,
         project.section_types,
         name="queue.jsonl",
         codebook=project.codebook(None),
@@ -77,7 +83,7 @@ def serving(folder: Path) -> Iterator[tuple[str, list[int]]]:
 
 
 def main() -> None:
-    """Label some paragraphs, then take all pictures."""
+    """Take all pictures."""
     IMAGES.mkdir(exist_ok=True)
     chromium = next(filter(None, map(shutil.which, NAMES)), None)
     with (
@@ -91,10 +97,9 @@ def main() -> None:
             page = context.new_page()
             page.goto(url)
             page.wait_for_selector("body[data-ready]")
-            for key in [] if number else keys[:N_LABELLED]:
-                page.keyboard.press(str(key))
+            if not number:
+                page.keyboard.press(str(keys[N_LABELLED - 1]))
                 page.wait_for_selector("#saving[data-state=saved]")
-                page.wait_for_timeout(1000 * SECONDS_A_LABEL)
             if act is not None:
                 act(page)
             page.mouse.move(0, 0)

@@ -1,4 +1,4 @@
-"""What the tests of zero-shot, selection, wrong labels and weak supervision share: an encoder of words, and a project."""
+"""Parts of the tests of zero-shot, selection, wrong labels and weak supervision: an encoder of words, a project."""
 
 from __future__ import annotations
 

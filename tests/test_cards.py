@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import replace
 from typing import Any
@@ -72,7 +73,7 @@ def test_the_card_holds_what_was_measured() -> None:
         f"| macro-F1 | {own.macro_f1} | {data.scores['tfidf'].macro_f1} |",
         f"| ECE ↓ | {own.ece} | {data.scores['tfidf'].ece} |",
         f"| contrast sets right | {own.accuracy} | – |",
-        "- model − tfidf: macro-F1 +0.",
+        "\n\n- model − tfidf: macro-F1 +0.",
         f"| war | 24 | {own.classes[0].f1} |",
         "temperature 0.87",
         'It says "not sure" below 55.0 %, chosen so that at most 10 % of its answers are wrong: it answers 87.5 %',
@@ -104,7 +105,7 @@ def test_tables_are_tables() -> None:
     n_cells = [{len(re.findall(r"(?<!\\)\|", line.rstrip())) for line in table} for table in tables if table]
     assert len(n_cells) == 5
     assert all(len(widths) == 1 for widths in n_cells), n_cells
-    assert not any(line.strip() == "" and after.strip() == "" for line, after in zip(lines, lines[1:], strict=False))
+    assert not any(line.strip() == "" and after.strip() == "" for line, after in itertools.pairwise(lines))
 
 
 def test_texts_of_the_taxonomy_stay_in_their_cells() -> None:

@@ -327,7 +327,7 @@ def test_the_page_is_served_until_ctrl_c(project: Path, capsys: pytest.CaptureFi
         overview = fetch(f"{url}api/session")
         assert (overview["annotator"], len(overview["marks"]), overview["queue"]) == ("anna", 7, "articles")
         with urllib.request.urlopen(url, timeout=30) as response:
-            assert 'chip type-2">rest' in response.read().decode()
+            assert 'chip type-2">Rest' in response.read().decode()
         (item,) = fetch(f"{url}api/items?start=0&n=1")
         event = {name: item[name] for name in ("article_id", "paragraph", "text_sha256")}
         fetch(f"{url}api/events", {"key": "a-key-of-mine", "event": "label", "section_type": "talks", **event})

@@ -124,8 +124,8 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_names_of_section_types_become_their_marks() -> None:
     shown = render("# Rules\n\nTake `war_front`, not `other`.\n\n| a | b |\n|---|---|\n| 1 | `talks` |", TYPES)
-    assert '<span class="chip type-0">war front</span>' in shown
-    assert '<span class="chip type-1">talks</span>' in shown
+    assert '<span class="chip type-0">War front</span>' in shown
+    assert '<span class="chip type-1">Talks</span>' in shown
     assert "<code>other</code>" in shown
     assert "<h2>Rules</h2>" in shown
     assert "<td>1</td>" in shown
@@ -141,7 +141,7 @@ def test_nothing_of_a_codebook_runs() -> None:
 
 def test_without_a_codebook_the_taxonomy_speaks() -> None:
     shown = describe([SectionType("cost", "What it <costs>."), SectionType("care")])
-    assert '<span class="chip type-0">cost</span>' in shown
+    assert '<span class="chip type-0">Cost</span>' in shown
     assert "What it &lt;costs&gt;." in shown
 
 

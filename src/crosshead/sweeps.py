@@ -8,6 +8,7 @@ its results in a folder of its own, ``models/sweeps/<sweep>/<job>``, and no mode
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import threading
 import time
@@ -103,12 +104,26 @@ def plan(overrides: Sequence[str], root: Path) -> tuple[list[tuple[str, ...]], t
                 [*given, *cfg.hydra.overrides.task]
             )
         except HydraException as error:
-            raise ConfigError(f"the sweep cannot be read: {' '.join(str(error).split())}") from error
+            raise ConfigError(_explained(str(error))) from error
     jobs: list[tuple[str, ...]] = [()]
     values = {override.get_key_element(): _values(override) for override in parsed}
     for key, choices in values.items():
         jobs = [(*job, f"{key}={choice}") for job in jobs for choice in choices]
     return jobs, tuple(key for key, choices in values.items() if len(choices) > 1)
+
+
+def _explained(message: str) -> str:
+    """Say what Hydra says, and of a launcher that is not there, how to get one."""
+    text = " ".join(message.split())
+    missing = re.search(
+        r"Could not find 'hydra/launcher/(\S+)' Available options in 'hydra/launcher': (.*) Config", text
+    )
+    if missing is None:
+        return f"the sweep cannot be read: {text}"
+    return (
+        f"no launcher {missing[1]!r} is installed, there are {', '.join(missing[2].split())}; others are packages, "
+        "such as hydra-submitit-launcher and hydra-ray-launcher"
+    )
 
 
 def _values(override: Any) -> list[str]:

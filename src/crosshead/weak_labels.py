@@ -32,7 +32,8 @@ UNKNOWN = -1
 """Stands for the section type of a paragraph that has no label."""
 HEADING = "heading"
 _BELIEVED = 0.7  # how often a source is taken to be right before anything is known of it
-_STRENGTH = 100.0  # the paragraphs that this belief counts as
+_STRENGTH = 100.0  # paragraphs on which it is taken to have voted as often as it does, and as rightly as believed
+_BORROWED = 2.0  # votes that even a source without any is given, so that one vote does not decide about it
 _MAX_STEPS, _SETTLED = 200, 1e-4
 
 
@@ -148,8 +149,8 @@ def fit_label_model(votes: Votes, y: NDArray[np.int64] | None = None) -> LabelMo
 
     The unknown section types and the sources' rates of voting for each are estimated in turn, beginning with the
     counts of votes. Sources count as independent given the section type, which rules with words in common are not:
-    the probabilities are surer than they should be, their order is what to use. A prior holds a source that seldom
-    votes near the belief that it is right seven times of ten.
+    the probabilities are surer than they should be, their order is what to use. A source is believed to be right seven
+    times of ten until its votes say otherwise.
 
     Parameters
     ----------
@@ -175,13 +176,13 @@ def fit_label_model(votes: Votes, y: NDArray[np.int64] | None = None) -> LabelMo
     given = known >= 0
     prior = np.full((len(votes.sources), n_types), (1 - _BELIEVED) / (n_types - 1))
     prior[np.arange(len(votes.sources)), [source.section_type for source in votes.sources]] = _BELIEVED
-    prior *= n_types * cast.mean(axis=0)[:, None]
+    prior *= (n_types * _STRENGTH * cast.mean(axis=0) + _BORROWED)[:, None]
     share = votes.counts() + 1 / n_types
     share /= share.sum(axis=1, keepdims=True)
     for _ in range(_MAX_STEPS):
         share[given] = np.eye(n_types)[known[given]]
-        rate = (cast.T @ share + _STRENGTH * prior) / (share.sum(axis=0) + _STRENGTH)
-        belief = (rate + 1e-12) / (rate + 1e-12).sum(axis=1, keepdims=True)
+        rate = (cast.T @ share + prior) / (share.sum(axis=0) + _STRENGTH)
+        belief = rate / rate.sum(axis=1, keepdims=True)
         before, share = share, np.exp(log_softmax(cast @ np.log(belief)))
         if np.abs(share - before)[~given].max(initial=0.0) < _SETTLED:
             break

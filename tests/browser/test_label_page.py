@@ -144,7 +144,7 @@ def test_looking_back_and_labelling_anew(begin: Callable[..., Any], tmp_path: Pa
     press(page, "12")
     press(page, ["ArrowLeft"])  # type: ignore[arg-type]
     assert at(page) == "2 / 7"
-    assert page.get_by_role("button", name="talks").get_attribute("aria-pressed") == "true"
+    assert page.get_by_role("button", name="Talks").get_attribute("aria-pressed") == "true"
     press(page, "3")
     assert at(page) == "3 / 7"
     press(page, "u")
@@ -184,7 +184,7 @@ def test_keys_that_must_not_label(begin: Callable[..., Any], tmp_path: Path) -> 
     page.get_by_role("button", name="Close", exact=True).click()
     press(page, "1")
     assert at(page) == "1 / 7", "keys are off"
-    page.get_by_role("button", name="talks").focus()
+    page.get_by_role("button", name="Talks").focus()
     page.keyboard.press("Enter")
     assert at(page) == "2 / 7"
     wait_until_saved(page)
@@ -208,11 +208,11 @@ def test_tab_reaches_everything_and_the_focus_is_seen(begin: Callable[..., Any])
     for _ in range(14):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.textContent.trim().replace(/\\s+/g, ' ').slice(0, 14)"))
-    types = ["1war front", "2talks", "3rest"]
+    types = ["1War front", "2Talks", "3Rest"]
     assert [name for name in reached if name in types][:3] == types
     for name in ("←Back", "UUndo", "SSkip", "NNote", "CCodebook", "?Keys"):
         assert name in reached
-    page.get_by_role("button", name="rest").focus()
+    page.get_by_role("button", name="Rest").focus()
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
@@ -376,8 +376,8 @@ def test_suggestions_are_hidden_until_they_are_asked_for(begin: Callable[..., An
     assert page.locator(".hinted").count() == 0
     press(page, "1h")
     page.wait_for_selector("#suggestion:not([hidden])")
-    assert page.text_content("#suggestion") == "The tagger says talks, 70 %"
-    assert page.locator(".hinted").inner_text() == "2\ntalks"
+    assert page.text_content("#suggestion") == "The tagger says Talks, 70 %"
+    assert page.locator(".hinted").inner_text() == "2\nTalks"
     press(page, "2")
     page.wait_for_selector("#suggestion:not([hidden])")
     press(page, "h")
@@ -394,7 +394,7 @@ def test_adjudication_shows_every_vote_and_note(begin: Callable[..., Any], tmp_p
     items = [QueueItem(**{f: getattr(i, f) for f in i.__slots__} | told) for i in queue()[:2]]
     page = begin("clara", items=items, mode="adjudicate")
     votes = [row.split("\n") for row in page.locator("#votes p").all_inner_texts()]
-    assert votes == [["anna", "war front"], ["ben", "talks", "“the <b>second</b> half”"]]
+    assert votes == [["anna", "War front"], ["ben", "Talks", "“the <b>second</b> half”"]]
     assert "adjudication" in page.text_content(".top")
     assert serious(page) == []
     press(page, "2")
@@ -447,14 +447,14 @@ def test_a_phone_by_touch(begin: Callable[..., Any], tmp_path: Path) -> None:
     dock = page.locator(".dock").bounding_box()
     paragraph = page.locator("#paragraph").bounding_box()
     assert paragraph["y"] + paragraph["height"] < dock["y"], "the paragraph is not covered"
-    page.get_by_role("button", name="war front").tap()
+    page.get_by_role("button", name="War front").tap()
     page.get_by_role("button", name="Skip").tap()
     page.get_by_role("button", name="Undo").tap()
     assert at(page) == "2 / 7"
     page.get_by_role("button", name="Codebook").tap()
     assert page.is_visible("#codebook")
     page.get_by_role("button", name="Close the codebook").tap()
-    page.get_by_role("button", name="talks").tap()
+    page.get_by_role("button", name="Talks").tap()
     wait_until_saved(page)
     assert labels(tmp_path) == [("ford", 0, "war_front"), ("ford", 1, "talks")]
 

@@ -75,15 +75,13 @@ class Project:
         """Render the codebook that is named, else the project's, else what the taxonomy says of itself."""
         from crosshead.labelling.codebook import describe, read_codebook
 
-        types = self.section_types
+        types, own = self.section_types, self.root / CODEBOOK
+        found = None
         if path is not None:
-            return read_codebook(path, types)
-        own = self.root / CODEBOOK
-        if own.is_file():
-            rendered = read_codebook(own, types)
-            if all(f"type-{i}" in rendered for i in range(len(types))):  # it is about this taxonomy
-                return rendered
-        return describe(types)
+            found = read_codebook(path, types)
+        elif own.is_file():
+            found = read_codebook(own, types, only_if_it_fits=True)
+        return describe(types) if found is None else found
 
 
 def open_project(taxonomy: str | None) -> Project:

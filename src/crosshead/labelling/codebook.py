@@ -10,9 +10,19 @@ from typing import Any
 from crosshead.errors import DataError
 from crosshead.taxonomy import SectionType
 
+N_COLOURS = 8
+"""Of the page; the ninth section type has the first one's again."""
 
-def read_codebook(path: Path, section_types: Sequence[SectionType]) -> str:
-    """Render a codebook in Markdown; names of section types in it become their marks.
+
+def read_codebook(path: Path, section_types: Sequence[SectionType], *, only_if_it_fits: bool = False) -> str | None:
+    """Render a codebook in Markdown; names of section types, written as code, become their marks.
+
+    Parameters
+    ----------
+    path : Path
+    section_types : sequence of SectionType
+    only_if_it_fits : bool, default=False
+        Return None where it does not name every section type: it is about another taxonomy then.
 
     Raises
     ------
@@ -25,6 +35,8 @@ def read_codebook(path: Path, section_types: Sequence[SectionType]) -> str:
         raise DataError(f"codebook {path} cannot be read: {error.strerror}; name another with --codebook") from error
     except UnicodeDecodeError as error:
         raise DataError(f"codebook {path} is not in UTF-8: {error}; save it again as that") from error
+    if only_if_it_fits and not all(f"`{definition.name}`" in text for definition in section_types):
+        return None
     return render(text, section_types)
 
 
@@ -62,4 +74,5 @@ def describe(section_types: Sequence[SectionType]) -> str:
 
 
 def _chip(shown: str, number: int) -> str:
-    return f'<span class="chip type-{number}">{shown.replace("_", " ")}</span>'
+    words = shown.replace("_", " ").replace("-", " ")
+    return f'<span class="chip type-{number % N_COLOURS}">{words[:1].upper()}{words[1:]}</span>'

@@ -294,7 +294,10 @@ function listen() {
     goTo(Math.min(session.marks.length - 1, Math.max(0, Math.floor(share * session.marks.length))));
   });
   addEventListener("resize", () => view.drawProgress(session, current));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => view.drawProgress(session, current));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    view.forgetColours();
+    view.drawProgress(session, current);
+  });
   WIDE.addEventListener("change", () => toggleCodebook(WIDE.matches));
   addEventListener("beforeunload", (event) => {
     if (outbox.size) event.preventDefault();

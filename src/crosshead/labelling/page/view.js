@@ -5,8 +5,13 @@ export const SKIPPED = -2;
 const N_COLOURS = 8;
 
 export const $ = (id) => document.getElementById(id);
-export const shown = (name) => name.replaceAll("_", " ");
 export const colour = (i) => `type-${i % N_COLOURS}`;
+
+/** A section type's name as words. */
+export function shown(name) {
+  const words = name.replace(/[_-]+/g, " ").trim();
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
 
 export function element(tag, text = "", className = "") {
   const made = document.createElement(tag);
@@ -138,6 +143,20 @@ function duration(hours) {
 }
 
 let asksForStrip = false;
+let palette = null;
+
+/** Forget the colours, as when day turns into night. */
+export function forgetColours() {
+  palette = null;
+}
+
+function resolve(node) {
+  const names = ["--rule", "--soft", "--ink", ...Array.from({ length: N_COLOURS }, (_, i) => `--type-${i}`)];
+  return names.map((name) => {
+    node.style.color = `var(${name})`;
+    return getComputedStyle(node).color;
+  });
+}
 
 /** Draw the queue's shape before the next frame, once however often it is asked for. */
 function drawStrip(marks, current) {
@@ -154,16 +173,14 @@ function paintStrip(marks, current) {
   const scale = devicePixelRatio || 1;
   const width = (canvas.width = Math.round(canvas.clientWidth * scale));
   const height = (canvas.height = Math.round(canvas.clientHeight * scale));
-  const style = getComputedStyle(document.documentElement);
-  const colours = Array.from({ length: N_COLOURS }, (_, i) => style.getPropertyValue(`--type-${i}`));
-  const [line, dim, ink] = ["--line", "--dim", "--ink"].map((name) => style.getPropertyValue(name));
+  const [rule, soft, ink, ...colours] = (palette ??= resolve(canvas));
   const draw = canvas.getContext("2d");
   const n = Math.min(marks.length, width);
   const step = width / n;
   const gap = step > 4 * scale ? scale : 0;
   for (let i = 0; i < n; i += 1) {
     const mark = marks[Math.floor((i * marks.length) / n)];
-    draw.fillStyle = mark >= 0 ? colours[mark % N_COLOURS] : mark === SKIPPED ? dim : line;
+    draw.fillStyle = mark >= 0 ? colours[mark % N_COLOURS] : mark === SKIPPED ? soft : rule;
     const top = mark === SKIPPED ? height * 0.35 : 0;
     draw.fillRect(i * step, top, Math.max(step - gap, 1), mark === SKIPPED ? height * 0.3 : height);
   }
@@ -204,7 +221,7 @@ export function drawLast(session, entry) {
     return;
   }
   const chip = entry.mark >= 0 ? colour(entry.mark) : "type-none";
-  const name = entry.mark >= 0 ? shown(session.section_types[entry.mark].name) : "skipped";
+  const name = entry.mark >= 0 ? shown(session.section_types[entry.mark].name) : "Skipped";
   line.append(element("span", name, `chip ${chip}`), element("span", entry.text || "", "last-text"));
 }
 

@@ -1,0 +1,350 @@
+"""Many variants in one go: jobs below a parent run, at once, with errors, with a lost store."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import small_project
+import stores
+from cli_parts import process_environ
+from crosshead import predictions, sweeps
+from crosshead.cli import main
+from crosshead.cli.exits import Exit
+from crosshead.errors import ConfigError, StoreError
+from crosshead.log_items import read_items
+from crosshead.settings import compose, config_digest, load_settings
+from crosshead.stages import prepare
+from crosshead.sweep_results import OUT_OF_FOLD, OUTCOME, Outcome, rank, shown, to_markdown
+from crosshead.tracking import RUN_NAME, Run, Tracking
+
+# SQLAlchemy's pool gives connections back to the garbage collector when a store's engine goes.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
+
+WORDS = [*(word for word in small_project.WORDS if not word.startswith("classifier=")), "views.tfidf.n_max=1"]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = small_project.make(tmp_path_factory.mktemp("sweeps") / "project")
+    prepare.run(small_project.settings(root))
+    return root
+
+
+@pytest.fixture
+def project(template: Path, tmp_path: Path) -> Path:
+    """Return a small project with a paragraph table and an MLflow store without a run."""
+    return Path(shutil.copytree(template, tmp_path / "project"))
+
+
+@pytest.fixture
+def here(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in the project, on a wide terminal."""
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("COLUMNS", "200")
+    return project
+
+
+def runs_of(project: Path, parent_run_id: str | None = None) -> list[Any]:
+    """Return all runs, or those below a parent, in the order of their names."""
+    tracking = Tracking.at(project)
+    wanted = f"tags.`mlflow.parentRunId` = '{parent_run_id}'" if parent_run_id else ""
+    found = tracking.client.search_runs([tracking.experiment_id], wanted)
+    return sorted(found, key=lambda run: run.info.run_name)
+
+
+# -- what a sweep is ---------------------------------------------------------------------------------------------------
+
+
+def test_one_parent_run_has_a_child_for_every_job(project: Path) -> None:
+    sweep = sweeps.launch([*WORDS, "classifier=logreg,linear_svm", "decoder=none,neighbours"], project)
+    assert len(sweep.outcomes) == 4
+    assert sweep.failed == ()
+    tracking = Tracking.at(project)
+    parent = tracking.client.get_run(sweep.run_id)
+    assert (parent.info.status, parent.info.run_name) == ("FINISHED", "sweep · classifier × decoder")
+    assert parent.data.metrics["n_failed"] == 0
+    assert parent.data.tags["mlflow.note.content"] == to_markdown(sweep)
+    assert [file.path for file in tracking.client.list_artifacts(sweep.run_id)] == ["sweep.md"]
+
+    children = runs_of(project, sweep.run_id)
+    assert len(runs_of(project)) == 5
+    assert [run.info.run_name for run in children] == [
+        "classifier=linear_svm decoder=neighbours",
+        "classifier=linear_svm decoder=none",
+        "classifier=logreg decoder=neighbours",
+        "classifier=logreg decoder=none",
+    ]
+    for run in children:
+        overrides = [*WORDS, *run.info.run_name.split()]
+        resolved = load_settings(overrides, project).resolved
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["crosshead.overrides"] == " ".join(overrides)
+        assert run.data.tags["crosshead.config_digest"] == config_digest(resolved)
+        assert run.data.params["classifier._target_"] == resolved["classifier"]["_target_"]
+        assert 0 < run.data.metrics["cv_macro_f1"] <= 1
+        assert run.data.metrics["test_macro_f1_low"] < run.data.metrics["test_macro_f1"]
+        files = {file.path for file in tracking.client.list_artifacts(run.info.run_id)}
+        assert files == {"config.yaml", "overrides.txt", predictions.FILE, OUT_OF_FOLD}
+        assert run.outputs is None or not run.outputs.model_outputs
+    assert not (project / "models" / "latest").exists()
+
+
+def test_a_job_scores_what_train_and_evaluate_score(project: Path) -> None:
+    sweep = sweeps.launch([*WORDS, "classifier=logreg,linear_svm"], project)
+    outcome = next(outcome for outcome in sweep.outcomes if outcome.label == "classifier=linear_svm")
+    evaluated = small_project.run(project, "views.tfidf.n_max=1", "classifier=linear_svm", "tracking=none")
+    assert outcome.test == evaluated.scores["model"].as_dict()
+    trained = np.load(project / "models" / "latest" / "out_of_fold.npz", allow_pickle=False)
+    swept = np.load(sweep.folder / str(outcome.number) / OUT_OF_FOLD, allow_pickle=False)
+    assert np.array_equal(trained["proba"], swept["proba"])
+    ours = predictions.read(sweep.folder / str(outcome.number) / predictions.FILE)
+    theirs = predictions.read(project / "reports" / predictions.FILE)
+    assert np.array_equal(ours.model, predictions.in_order_of(ours, theirs).model)
+
+
+def test_the_parents_id_comes_as_an_argument_and_mlflow_run_id_is_not_heeded(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Tracking.at(project).log_run([], name="somebody else's")
+    monkeypatch.setenv("MLFLOW_RUN_ID", other)
+    sweep = sweeps.launch([*WORDS, "classifier.C=1,2"], project)
+    assert len(runs_of(project, sweep.run_id)) == 2
+    assert Tracking.at(project).client.get_run(other).data.metrics == {}
+
+
+def test_jobs_are_ranked_by_cross_validation_and_compared_with_the_best(project: Path) -> None:
+    sweep = sweeps.launch([*WORDS, "classifier=majority,logreg", "tracking=none"], project)
+    assert [outcome.label for outcome in sweep.outcomes] == ["classifier=logreg", "classifier=majority"]
+    best, worst = sweep.outcomes
+    assert best.cross_validated is not None
+    assert worst.cross_validated is not None
+    gap = worst.cross_validated["macro_f1"]["value"] - best.cross_validated["macro_f1"]["value"]
+    behind = sweep.behind[worst.number]
+    assert behind.value == pytest.approx(gap)
+    assert behind.high is not None
+    assert behind.high < 0
+    assert list(sweep.behind) == [worst.number]
+    assert sweep.run_id is None
+    assert len(runs_of(project)) == 0
+
+
+def test_one_job_that_fails_does_not_stop_the_others(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "-m", *WORDS, "views.tfidf.min_df=9999,1"]) == Exit.FAILED_INPUTS
+    told = capsys.readouterr().out
+    assert "2 jobs, 1 failed" in told
+    assert "✗ views.tfidf.min_df=9999: no term stands in 9999 training paragraphs" in told
+    assert "next:    crosshead train encoder=tfidf views=tfidf" in told
+    parent, *children = sorted(runs_of(here), key=lambda run: "mlflow.parentRunId" in run.data.tags)
+    assert (parent.info.status, parent.data.metrics["n_failed"]) == ("FINISHED", 1)
+    assert sorted(run.info.status for run in children) == ["FAILED", "FINISHED"]
+
+
+def test_if_no_job_succeeds_the_first_error_is_told(project: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"no job of the sweep succeeded; the first \(views.tfidf.min_df=9998\) ended"
+    ):
+        sweeps.launch([*WORDS, "views.tfidf.min_df=9998,9999"], project)
+    assert {run.info.status for run in runs_of(project)} == {"FAILED"}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("classifier=logreg,logrge", r"classifier is 'logrge'; allowed are .*did you mean 'logreg'"),
+        ("classifier.CC=1,2", r"'classifier\.CC' is no configuration key"),
+        ("decoder.weight=0.5,7", r"decoder\.weight is 7"),
+        ("seed=range(1,", r"the sweep cannot be read: no viable alternative at input 'range\(1,'"),
+        (
+            "hydra/launcher=slurm",
+            r"no launcher 'slurm' is installed, there are basic, joblib; .*hydra-submitit-launcher",
+        ),
+        ("hydra.launcher.n_jobz=2", r"the sweep cannot be read: .*n_jobz"),
+    ],
+)
+def test_a_mistake_is_found_before_anything_starts(project: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        sweeps.launch([*WORDS, "seed=0,1", override], project)
+    assert not (project / "models" / "sweeps").exists()
+    assert runs_of(project) == []
+
+
+def test_an_experiment_file_may_hold_the_sweep(root: Path) -> None:
+    jobs, varied = sweeps.plan(["experiment=baselines"], root)
+    assert varied == ("views", "classifier")
+    assert len(jobs) == 6
+    assert jobs[0] == ("views=tfidf", "classifier=majority", "experiment=baselines")
+    assert len(sweeps.plan(["experiment=baselines", "views=tfidf"], root)[0]) == 3
+    assert sweeps.plan(["seed=range(1,4)", "folds=3"], root)[0][2] == ("seed=3", "folds=3")
+
+
+def test_the_default_experiment_is_the_default(root: Path) -> None:
+    assert compose(["experiment=default"], root) == compose([], root)
+    assert compose(["experiment=words"], root) == compose(["encoder=tfidf", "views=tfidf"], root)
+
+
+def test_jobs_of_other_paragraph_tables_are_not_compared(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`run -m` prepares a table for each job that needs another, once for all jobs that share it."""
+    shutil.rmtree(here / "data" / "prepared")
+    assert main(["run", "-m", *WORDS, "seed=0,1", "classifier.C=1,2"]) == Exit.OK
+    told = capsys.readouterr().out
+    assert "4 jobs" in told
+    assert "Not all jobs had the same paragraph table" in told
+    (folder,) = (here / "models" / "sweeps").iterdir()
+    assert len(list(folder.glob("prepared-*/corpus.json"))) == 2
+    assert not (here / "data" / "prepared").exists()
+    outcomes = [json.loads(path.read_text()) for path in folder.glob(f"*/{OUTCOME}")]
+    assert len({outcome["dataset_digest"] for outcome in outcomes}) == 2
+    ranked = rank(folder, [Outcome(**{**outcome, "overrides": tuple(outcome["overrides"])}) for outcome in outcomes])
+    assert len(ranked.behind) == 1
+
+
+# -- at once -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_four_jobs_at_once_on_one_store_never_fail(template: Path, tmp_path: Path) -> None:
+    """Real processes, twenty times, each time with a store that lacks the experiment; the first time without a store."""
+    for attempt in range(20):
+        project = stores.make_project(tmp_path / f"project-{attempt}")
+        if attempt == 0:
+            shutil.rmtree(project / "mlflow")
+        for part in ("conf", "data"):
+            shutil.copytree(template / part, project / part)
+        at_once = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"]
+        sweep = sweeps.launch([*WORDS, "classifier.C=1,2,3,4", *at_once], project)
+        assert [outcome.error for outcome in sweep.outcomes] == [None] * 4, attempt
+        assert [outcome.unsent for outcome in sweep.outcomes] == [""] * 4, attempt
+        children = runs_of(project, sweep.run_id)
+        assert [run.info.status for run in children] == ["FINISHED"] * 4, attempt
+        assert sorted(run.data.params["classifier.C"] for run in children) == ["1", "2", "3", "4"]
+        shutil.rmtree(project)
+
+
+@pytest.mark.slow
+def test_two_sweeps_at_once_in_two_processes(project: Path) -> None:
+    """Both on a store that is not made yet."""
+    shutil.rmtree(project / "mlflow")
+    command = [sys.executable, "-W", "error", "-m", "crosshead", "train", "-m", "-j", "2", *WORDS]
+    both = [
+        subprocess.Popen(
+            [*command, f"seed={seed}", "classifier.C=1,2"],
+            cwd=project,
+            env=process_environ(project, COLUMNS="200", CROSSHEAD_DEBUG="1"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for seed in (0, 1)
+    ]
+    for process in both:
+        out, err = process.communicate(timeout=500)
+        assert (process.returncode, err) == (0, b""), (out.decode(), err.decode())
+        assert out.startswith(b"2 jobs\n")
+    found = runs_of(project)
+    parents = [run for run in found if run.data.tags["crosshead.kind"] == "sweep"]
+    assert len(parents) == 2
+    for parent in parents:
+        assert len(runs_of(project, parent.info.run_id)) == 2
+    assert {run.info.status for run in found} == {"FINISHED"}
+    assert len(list((project / "models" / "sweeps").iterdir())) == 2
+
+
+# -- a lost store ------------------------------------------------------------------------------------------------------
+
+
+def test_a_store_that_is_lost_on_the_way_costs_no_result(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(self: Run, items: Any, params: Any) -> None:
+        raise StoreError("the MLflow server cannot be reached")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_send", lose)
+        assert main(["train", "-m", *WORDS, "classifier.C=1,2"]) == Exit.TRACKING
+    told = capsys.readouterr()
+    assert "2 jobs" in told.out
+    assert "the MLflow server cannot be reached" in told.err
+    assert "crosshead log" in told.err
+    (folder,) = (here / "models" / "sweeps").iterdir()
+    assert all(json.loads(path.read_text())["cross_validated"] for path in folder.glob(f"*/{OUTCOME}"))
+    assert main(["log"]) == Exit.OK
+    children = [run for run in runs_of(here) if run.data.tags["crosshead.kind"] == "job"]
+    assert all("test_macro_f1" in run.data.metrics for run in children)
+    assert len(children) == 2
+
+
+def test_a_job_that_finds_no_store_keeps_its_results_for_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = Tracking._start
+
+    def refuse(self: Tracking, name: str, parent_run_id: str | None, tags: Any) -> Run:
+        if parent_run_id is not None:
+            raise StoreError("the MLflow server cannot be reached")
+        return start(self, name, parent_run_id, tags)
+
+    monkeypatch.setattr(Tracking, "_start", refuse)
+    sweep = sweeps.launch([*WORDS, "classifier.C=1,2"], project)
+    assert sweep.failed == ()
+    assert all("cannot be reached" in outcome.unsent for outcome in sweep.outcomes)
+    monkeypatch.undo()
+    kept = [read_items(path) for path in (project / "mlflow" / "unsent").glob("*.json")]
+    assert len(kept) == 2
+    assert all(items[0].key == RUN_NAME for items in kept)  # type: ignore[union-attr]
+    Tracking.at(project).send_unsent()
+    assert [run.info.run_name for run in runs_of(project, sweep.run_id)] == ["classifier.C=1", "classifier.C=2"]
+
+
+def test_without_a_store_nothing_starts(project: Path) -> None:
+    (project / "mlflow" / "mlflow.db").write_bytes(b"gone" * 5000)
+    with pytest.raises(StoreError, match="is no SQLite database"):
+        sweeps.launch([*WORDS, "classifier.C=1,2"], project)
+    assert list((project / "models" / "sweeps").glob("*/*")) == []
+
+
+# -- the command line --------------------------------------------------------------------------------------------------
+
+
+def test_the_table_is_printed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "-m", *WORDS, "classifier=logreg,majority", "tracking=none"]) == Exit.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "2 jobs"
+    assert lines[1].split("  ")[0] == "job"
+    assert "behind the best" in lines[1]
+    assert lines[2].startswith("classifier=logreg")
+    assert lines[3].startswith("classifier=majority")
+    assert lines[-1] == f"next:    crosshead train {' '.join([*WORDS, 'classifier=logreg', 'tracking=none'])}"
+
+
+def test_several_values_without_multirun_are_explained(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "classifier=logreg,majority"]) == Exit.USAGE
+    assert "to run several one after the other, add -m" in capsys.readouterr().err
+
+
+def test_jobs_at_once_need_multirun(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "-j", "2", "classifier=logreg"]) == Exit.USAGE
+    assert "--jobs says how many jobs of a sweep run at once; add -m" in capsys.readouterr().err
+
+
+# -- small parts -------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_in_markdown(tmp_path: Path) -> None:
+    good = {"macro_f1": {"value": 0.5, "low": 0.4, "high": 0.6}, "log_loss": {"value": 0.75}}
+    outcomes = [
+        Outcome(0, (), "a|b", 1.0, error="it broke\nin two"),
+        Outcome(1, (), "c", 2.0, cross_validated=good, test=good),
+    ]
+    table = to_markdown(rank(tmp_path, outcomes)).splitlines()
+    assert table[2] == "| c | 0.500 (0.400–0.600) |  | 0.500 (0.400–0.600) | 0.750 | 2.0 |"
+    assert table[3] == "| a\\|b | failed: it broke in two |  |  |  | 1.0 |"
+
+
+def test_an_interval_without_ends_is_a_number() -> None:
+    assert shown({"value": 0.1234, "low": None, "high": None}) == "0.123"
+    assert shown({"value": -0.01, "low": -0.02, "high": 0.005}, sign=True) == "-0.010 (-0.020 to +0.005)"
