@@ -59,6 +59,8 @@ LAYERS: dict[str, list[str]] = {
         "corpus",
         "views",
         "learning",
+        "selection_history",
+        "search_records",
         "training",
         "labelled",
         "pool",

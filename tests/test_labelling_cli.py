@@ -261,11 +261,15 @@ def test_missing_libraries_are_named(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     find_spec = sitting.importlib.util.find_spec
-    monkeypatch.setattr(
-        sitting.importlib.util, "find_spec", lambda name: None if name == "fastapi" else find_spec(name)
-    )
-    assert main(["label", "data/articles", "--annotator", "anna"]) == Exit.MISSING_EXTRA
-    assert "pip install 'crosshead[serve]'" in capsys.readouterr().err
+    for library, arguments, extra in (
+        ("fastapi", ["label", "data/articles", "--annotator", "anna"], "serve"),
+        ("filelock", ["agreement"], "train"),
+    ):
+        monkeypatch.setattr(
+            sitting.importlib.util, "find_spec", lambda name, gone=library: None if name == gone else find_spec(name)
+        )
+        assert main(arguments) == Exit.MISSING_EXTRA
+        assert f"pip install 'crosshead[{extra}]'" in capsys.readouterr().err
 
 
 # -- what changed ------------------------------------------------------------------------------------------------------

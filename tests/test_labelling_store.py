@@ -16,6 +16,7 @@ from crosshead.annotations import Annotation, read_annotations
 from crosshead.errors import DataError
 from crosshead.labelling import durable
 from crosshead.labelling.durable import LineFile, lock_path, write_durably
+from crosshead.labelling.log import Event, LabelLog
 from crosshead.labelling.store import AnnotationFile, append, columns_for, to_csv, to_row
 from labelling_parts import kill_in_mid_work, vote
 
@@ -243,3 +244,23 @@ def test_any_text_comes_back(tmp_path: Path, given_rows: list[tuple[str, str, st
             append(path, Annotation("a", 0, "0" * 16, "talks", annotator, extra={"note": note}), key)
     found = [(a.annotator, a.extra["note"]) for a in read_annotations(path)] if expected else []
     assert found == list(expected.values())
+
+
+def test_the_disk_has_a_row_before_it_is_acknowledged(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[int, int]] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        synced.append((found.st_ino, found.st_size))
+        fsync(descriptor)
+
+    monkeypatch.setattr(durable.os, "fsync", note)
+    for i in range(3):
+        append(path, vote("ford", i, "talks", "anna"), f"k{i}")
+        assert (path.stat().st_ino, path.stat().st_size) in synced
+        synced.clear()
+    log = LabelLog(path.with_name("anna.jsonl"), "anna")
+    log.append(Event("key", "label", "ford", 0, "0" * 16, "anna", "2026-01-01T00:00:00Z", section_type="talks"))
+    assert (log.path.stat().st_ino, log.path.stat().st_size) in synced
+    assert path.parent.stat().st_ino in {inode for inode, _ in synced}, "the folder has the new file's name, too"

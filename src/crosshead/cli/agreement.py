@@ -56,7 +56,7 @@ def agreement(
     in data/labels/. Coefficients are Cohen's kappa for each pair and Krippendorff's alpha for all, each with its 95 %
     interval from resampling articles.
     """
-    check_installed("crosshead agreement")
+    check_installed("crosshead agreement", page=False)
     from crosshead.adjudication import texts_of, to_settle
     from crosshead.agreement import agree
     from crosshead.cli.output import console

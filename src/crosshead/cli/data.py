@@ -64,7 +64,7 @@ def import_(
     corrections or a queue that was filled in. Labels are checked against the project's articles and section types; one
     that contradicts another of the same annotator is an error that names both. Those that are there change nothing.
     """
-    check_installed("crosshead data import")
+    check_installed("crosshead data import", page=False)
     from crosshead.labelling.votes import credit, merge, read_all_votes, read_votes, take_into
 
     project = open_project(taxonomy)
@@ -88,7 +88,7 @@ def merge(files: tuple[Path, ...], names: tuple[str, ...], output: Path) -> int:
 
     As `crosshead data import`, but without a project: nothing is checked against articles.
     """
-    check_installed("crosshead data merge")
+    check_installed("crosshead data merge", page=False)
     from crosshead.labelling.votes import read_all_votes, take_into
 
     if output.exists():

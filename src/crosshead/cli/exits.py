@@ -23,7 +23,7 @@ class Exit(IntEnum):
 
 MEANINGS = {
     Exit.OK: "done",
-    Exit.FAILED_INPUTS: "done, but some inputs could not be tagged; or a run is not good enough to be promoted",
+    Exit.FAILED_INPUTS: "done, but some inputs could not be tagged, a run was not promoted, or a rerun differs",
     Exit.USAGE: "wrong usage or configuration",
     Exit.DATA: "data or files that cannot be used",
     Exit.MODEL: "encoder or saved tagger missing, damaged or foreign",

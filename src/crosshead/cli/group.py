@@ -17,7 +17,7 @@ from crosshead.cli.exits import MEANINGS
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Tag": {
         "tag": ("crosshead.cli.tag:tag", "Tag the paragraphs of articles, or of a feed in JSONL."),
-        "serve": ("crosshead.cli.serve:serve", "Tag over HTTP, on this machine."),
+        "serve": ("crosshead.cli.serve:serve", "Tag over HTTP, for programs and, at /, for people."),
     },
     "Train": {
         "run": ("crosshead.cli.pipeline:run", "Do everything: prepare, train, evaluate."),

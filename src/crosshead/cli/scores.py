@@ -79,13 +79,16 @@ def show_end(console: Console, root: Path, reports: Path, model_dir: Path, *, re
     folder = _short(root, model_dir / "bundle")
     is_champion = standing is not None and trained.get("bundle_digest") == standing.digest
     name = f"{standing.name} {standing.version}" if standing and standing.version is not None else None
-    commands = ["crosshead tag FILE…" if is_champion else f"crosshead tag --model {folder} FILE…"]
+    by_default = is_champion or (standing is not None and not trained)
+    commands = ["crosshead tag FILE…" if by_default else f"crosshead tag --model {folder} FILE…"]
     if standing is None:
         told = f"{registered or folder}; there is no champion yet"
+    elif not trained:
+        told = f"{name or 'one that was never registered'} is the champion"
     elif is_champion:
         told = f"{name or folder}, the champion"
     else:
-        told = f"{registered or folder}; the champion is {name or 'another'}"
+        told = f"{registered or folder}; the champion is {name or 'one that was never registered'}"
         commands += ["crosshead compare champion last", "crosshead promote last"] if trained.get("run_id") else []
     console.print(f"report:  {reports / REPORT}", soft_wrap=True)
     console.print(f"model:   {told}", soft_wrap=True)

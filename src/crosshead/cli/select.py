@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from crosshead.settings import Settings
     from crosshead.tagger import Tagger
 
-STRATEGIES = ("mixed", "uncertainty", "disagreement", "density", "diversity", "random")
+STRATEGIES = ("density", "mixed", "uncertainty", "disagreement", "diversity", "random")
 UNITS = ("paragraph", "run", "article")
 HISTORY = Path("models") / "selection.jsonl"
 
@@ -37,10 +37,12 @@ HISTORY = Path("models") / "selection.jsonl"
     "crosshead select --model models/zero_shot -o tasks.json   (for Label Studio)",
 )
 @inputs_argument
-@click.option("--strategy", type=click.Choice(STRATEGIES), default="mixed", show_default=True, help="What to look for.")
+@click.option(
+    "--strategy", type=click.Choice(STRATEGIES), default="density", show_default=True, help="What to look for."
+)
 @click.option("-n", "n", type=click.IntRange(1), default=50, show_default=True, help="How many paragraphs.")
 @click.option(
-    "--unit", type=click.Choice(UNITS), default="run", show_default=True, help="What is read together; see below."
+    "--unit", type=click.Choice(UNITS), default="article", show_default=True, help="What is read together; see below."
 )
 @click.option("--run-length", type=click.IntRange(1), default=5, show_default=True, help="Paragraphs of a run at most.")
 @model_option

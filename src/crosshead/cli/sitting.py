@@ -113,13 +113,11 @@ def page_options(command: Decorated) -> Decorated:
     return command
 
 
-def check_installed(what: str) -> None:
-    """Refuse early where the page's libraries are missing."""
-    missing = [
-        name for name in ("fastapi", "pydantic", "uvicorn", "filelock") if importlib.util.find_spec(name) is None
-    ]
-    if missing:
-        raise MissingExtraError(what, "serve")
+def check_installed(what: str, *, page: bool = True) -> None:
+    """Refuse early where a library is missing."""
+    wanted = ("filelock", "fastapi", "pydantic", "uvicorn") if page else ("filelock",)
+    if any(importlib.util.find_spec(name) is None for name in wanted):
+        raise MissingExtraError(what, "serve" if page else "train")
 
 
 def sit(session: Session, *, port: int | None, opens: bool | None) -> None:
@@ -164,7 +162,8 @@ def _listen(port: int | None) -> socket.socket:
         if port is None:
             return socket.create_server((HOST, 0))
         raise ConfigError(
-            f"port {port} of {HOST} cannot be used ({os.strerror(error.errno or 0)}); choose another with --port; 0 takes any free one"
+            f"port {port} of {HOST} cannot be used ({os.strerror(error.errno or 0)}); choose another with --port; 0 "
+            "takes any free one"
         ) from error
 
 

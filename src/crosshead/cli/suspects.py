@@ -166,6 +166,11 @@ def _find(settings: Settings, pool: Pool, y: NDArray[np.int64], labels: str) -> 
             + ("annotate some: crosshead label" if labels == "annotations" else "map headings in the taxonomy")
         )
     section_types = settings.taxonomy.section_types
+    if len(set(y[rows].tolist())) < 2:
+        raise DataError(
+            f"the labels from {labels} name one section type only ({section_types[y[rows[0]]]}), so none of them can "
+            "be doubted; label paragraphs of the others"
+        )
     ids = [pool.article_ids[row] for row in rows]
     texts = [pool.texts[row] for row in rows]
     groups = group_articles(texts, ids, threshold=settings.corpus.duplicate_threshold).group_ids

@@ -39,6 +39,7 @@ class LineFile:
         self._is_whole = is_whole
         self._lock = FileLock(lock_path(path), timeout=LOCK_SECONDS)
         self._read_to = 0
+        self._last = b""
         self._identity: tuple[int, int] | None = None
 
     @contextlib.contextmanager
@@ -65,17 +66,23 @@ class LineFile:
             self._lock.release()
 
     def was_replaced(self) -> bool:
-        """Say whether what `read_new` gave so far is of another file, or none was read; it then begins anew."""
+        """Say whether what `read_new` gave so far is of another file, or none was read; it then begins anew.
+
+        The system gives the number of a file that is gone to the next one, so the last line read is looked at, too.
+        """
         try:
-            found = self.path.stat()
+            with self.path.open("rb") as file:
+                found = os.fstat(file.fileno())
+                identity = (found.st_dev, found.st_ino)
+                file.seek(max(0, self._read_to - len(self._last)))
+                is_same = identity == self._identity and file.read(len(self._last)) == self._last
         except FileNotFoundError:
-            identity, size = None, 0
-        else:
-            identity, size = (found.st_dev, found.st_ino), found.st_size
-        if identity is not None and identity == self._identity and size >= self._read_to:
-            return False
-        self._identity, self._read_to = identity, 0
-        return True
+            identity, is_same = None, False
+        except OSError as error:
+            raise DataError(f"{self.path} cannot be read: {error.strerror}; change its permissions") from error
+        if not is_same:
+            self._identity, self._read_to, self._last = identity, 0, b""
+        return not is_same
 
     def read_new(self) -> list[bytes]:
         """Return the whole lines that were added since the last call, without their ends.
@@ -92,6 +99,7 @@ class LineFile:
             raise DataError(f"{self.path} cannot be read: {error.strerror}; change its permissions") from error
         whole = found[: found.rfind(b"\n") + 1]
         self._read_to += len(whole)
+        self._last = whole[whole.rfind(b"\n", 0, -1) + 1 :] or self._last
         return [line.rstrip(b"\r") for line in whole.split(b"\n")[:-1]]
 
     def mend(self) -> None:

@@ -84,7 +84,7 @@ class AnnotationFile:
                 )
             if known is None:
                 self._lines.append(_csv_line([row.get(column, "") for column in self._columns]))
-            self._by_key[row[KEY]] = identity
+                self._read_new()
             return known is None
 
     def _catch_up(self) -> None:
@@ -95,6 +95,9 @@ class AnnotationFile:
         if self._lines.was_replaced():
             self._columns = header
             self._by_key.clear()
+        self._read_new()
+
+    def _read_new(self) -> None:
         text = b"\n".join(self._lines.read_new()).decode("utf-8-sig", "replace")
         for cells in csv.reader(io.StringIO(text, newline="")):
             row = dict(zip(self._columns, cells, strict=False))
