@@ -21,6 +21,8 @@ from crosshead.labelling.label_studio import read_label_studio
 from crosshead.labelling.queue import read_queue
 from crosshead.readers import read_articles
 from crosshead.selection import (
+    RUN_LENGTH,
+    STOP_AT,
     STRATEGIES,
     UNITS,
     Candidates,
@@ -249,6 +251,8 @@ def project(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, tiny_gr
 def test_the_commands_choices_are_those_of_the_module() -> None:
     assert sorted(command.STRATEGIES) == sorted(STRATEGIES)
     assert sorted(command.UNITS) == sorted(UNITS)
+    defaults = {option.name: option.default for option in command.select.params}
+    assert (defaults["strategy"], defaults["run_length"], defaults["stop_at"]) == (STRATEGIES[0], RUN_LENGTH, STOP_AT)
 
 
 def test_select_writes_a_queue_without_what_was_read(

@@ -196,7 +196,9 @@ def _line(axis, found: list[Curve], x: Callable[[Curve], list[int]], label: str,
     scores = np.array([c.scores for c in found])
     at = np.mean([x(c) for c in found], axis=0)
     half = 1.96 * scores.std(axis=0, ddof=1) / np.sqrt(len(found))
-    (line,) = axis.plot(at, scores.mean(axis=0), label=label, color="0.3" if is_chance else None, linewidth=1.5)
+    style = {"run": "--", "article": ":"}.get(label.rpartition(", ")[2], "-") if is_chance else "-"
+    colour = "0.3" if is_chance else None
+    (line,) = axis.plot(at, scores.mean(axis=0), label=label, color=colour, linestyle=style, linewidth=1.5)
     axis.fill_between(at, scores.mean(axis=0) - half, scores.mean(axis=0) + half, alpha=0.12, color=line.get_color())
 
 

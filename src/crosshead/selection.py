@@ -32,7 +32,7 @@ from crosshead.heads import Floats
 STRATEGIES = ("density", "mixed", "uncertainty", "disagreement", "diversity", "random")
 UNITS = ("paragraph", "run", "article")
 RUN_LENGTH = 5
-STOP_AT, WINDOW = 0.99, 3
+STOP_AT, WINDOW = 0.98, 3
 """Mean agreement of successive models from which reading stops, and over how many comparisons it is taken."""
 _CLUSTER_STEPS = 10
 _WIDER = 2  # single paragraphs that are looked at for each one that is read in a run or an article

@@ -35,6 +35,7 @@ class Variations:
         self.root = root
         self.overrides = tuple(o for o in overrides if o.partition("=")[0].lstrip("+~").split(".")[0] != "search")
         self._composed: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._choices: dict[str, str] = {}
         self._taxonomy: Taxonomy | None = None  # values never change it
 
     def is_group(self, key: str) -> bool:
@@ -74,7 +75,8 @@ class Variations:
     def current(self, key: str) -> Value:
         """Return the value that the base has; of a group, the choice that it was composed with."""
         if self.is_group(key):
-            return choices(self.overrides, self.root).get(key)
+            self._choices = self._choices or choices(self.overrides, self.root)
+            return self._choices.get(key)
         return _get(self.plain({}), key)  # type: ignore[no-any-return]
 
     def differing(self, values: Values) -> dict[str, Value]:
@@ -95,10 +97,9 @@ class Variations:
     def as_experiment(self, values: Values, about: str) -> str:
         """Write what differs from conf/config.yaml as a file for conf/experiment/."""
         chosen = [f"{key}={value}" for key, value in values.items() if self.is_group(key)]
+        shipped, own = choices((), self.root), choices([*self.overrides, *chosen], self.root)
         groups = {
-            name: choice
-            for name, choice in choices([*self.overrides, *chosen], self.root).items()
-            if name not in _NOT_WRITTEN and choices((), self.root).get(name) != choice
+            name: choice for name, choice in own.items() if name not in _NOT_WRITTEN and shipped.get(name) != choice
         }
         composed = compose([f"{name}={choice}" for name, choice in groups.items()], self.root)
         tree = _difference(composed, self.plain(values))

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     Report = Callable[[str, int, int], None]
 
 STAGES = ("prepare", "train", "evaluate")
+# Evaluating writes no model, but none may be changed under its hands.
+_FOLDERS = {"prepare": ("prepared_dir",), "train": ("model_dir",), "evaluate": ("model_dir", "reports_dir")}
 
 overrides_argument = click.argument("overrides", metavar="[OVERRIDE]...", nargs=-1)
 online_option = click.option(
@@ -113,20 +115,22 @@ def _run_or_sweep(
 def _run(stages: Sequence[str], overrides: Sequence[str], *, online: bool = False) -> int:
     if online:
         os.environ["HF_HUB_OFFLINE"] = "0"
+    from crosshead.cli.alone import alone_in
     from crosshead.cli.output import console, reporter
 
     out = console()
     settings = load_settings(overrides)
     seconds: dict[str, float] = {}
     unsent = ""
-    for name in stages:
-        started = time.perf_counter()
-        stage = import_training(f"crosshead.stages.{name}")
-        with reporter() as report:
-            result = stage.run(settings, report)
-        seconds[name] = time.perf_counter() - started
-        _SHOW[name](out, settings, result, seconds[name])
-        unsent = getattr(result, "unsent", "") or unsent
+    with alone_in(getattr(settings, folder) for name in stages for folder in _FOLDERS[name]):
+        for name in stages:
+            started = time.perf_counter()
+            stage = import_training(f"crosshead.stages.{name}")
+            with reporter() as report:
+                result = stage.run(settings, report)
+            seconds[name] = time.perf_counter() - started
+            _SHOW[name](out, settings, result, seconds[name])
+            unsent = getattr(result, "unsent", "") or unsent
     if len(stages) > 1:
         each = " · ".join(f"{name} {s:.1f} s" for name, s in seconds.items())
         out.print(f"{each} · in all {sum(seconds.values()):.1f} s", style="dim")

@@ -38,7 +38,7 @@ def rerun(run: str) -> int:
     found = finder.find(run)
     recorded = finder.predictions(found)
     _check_same_table(settings, recorded)
-    with tempfile.TemporaryDirectory(prefix="rerun-", dir=_work_dir(settings)) as work, reporter() as report:
+    with tempfile.TemporaryDirectory(prefix="crosshead-rerun-") as work, reporter() as report:
         again = _settings_of(finder, found, settings, Path(work))
         import_training("crosshead.stages.train").run(again, report)
         import_training("crosshead.stages.evaluate").run(again, report)
@@ -47,11 +47,6 @@ def rerun(run: str) -> int:
     told, same = _compare(recorded, made)
     out.print(f"run {found.shown}: {told}", style="bold green" if same else "bold red", soft_wrap=True)
     return Exit.OK if same else Exit.REFUSED
-
-
-def _work_dir(settings: Settings) -> Path:
-    settings.cache_dir.mkdir(parents=True, exist_ok=True)
-    return settings.cache_dir
 
 
 def _check_same_table(settings: Settings, recorded: Predictions) -> None:
@@ -78,11 +73,13 @@ def _settings_of(finder: RunFinder, found: FoundRun, settings: Settings, work: P
     if not isinstance(plain, dict) or not isinstance(plain.get("tracking"), dict):
         raise ConfigError(f"{CONFIG} of run {found.shown} holds no configuration; train it again")
     tracking = {**plain["tracking"], "enabled": False, "log_model": False}
-    places = {name: getattr(settings, name) for name in ("cache_dir", "prepared_dir")}
+    recorded_cache = settings.root / str(plain.get("cache_dir", ""))
+    cache_dir = recorded_cache if recorded_cache.is_dir() else settings.cache_dir
     # A project root of its own, so that no champion is made of what is thrown away.
     root = work / "root"
     shutil.copytree(settings.root / "conf", root / "conf")
     made = from_plain({**plain, "tracking": tracking}, root)
+    places = {"cache_dir": cache_dir, "prepared_dir": settings.prepared_dir}
     return made.model_copy(update={**places, "model_dir": root / "models" / "again", "reports_dir": root / "reports"})
 
 

@@ -51,6 +51,13 @@ HISTORY = Path("models") / "selection.jsonl"
 )
 @click.option("--output", "-o", metavar="FILE", help="Write here, whole or not at all.  [default: standard output]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is left to chance.")
+@click.option(
+    "--stop-at",
+    type=click.FloatRange(0, 1),
+    default=0.98,
+    show_default=True,
+    help="Agreement of successive taggers from which more labels are said to hardly help.",
+)
 @overrides_option
 def select(
     inputs: tuple[str, ...],
@@ -62,6 +69,7 @@ def select(
     chosen: str | None,
     output: str | None,
     seed: int,
+    stop_at: float,
     overrides: tuple[str, ...],
 ) -> int:
     """Choose the paragraphs to read next, and write a queue.
@@ -84,7 +92,7 @@ def select(
     ]
     if loaded is not None and candidates.proba is not None:
         items = with_suggestions(items, candidates.proba[picked.rows], settings.taxonomy.section_types)
-        _say_when_to_stop(settings, pool, loaded, candidates.proba)
+        _say_when_to_stop(settings, pool, loaded, candidates.proba, stop_at)
     write_items(items, output, chosen, settings.taxonomy.section_types)
     say_queue(items, output)
     return Exit.OK
@@ -158,21 +166,22 @@ def _with_cache(loaded: Model, settings: Settings) -> Tagger:
     return replace(loaded.tagger, encoder=with_cache(encoder, settings.cache_dir))
 
 
-def _say_when_to_stop(settings: Settings, pool: Pool, loaded: Model, proba: NDArray[np.float64]) -> None:
+def _say_when_to_stop(
+    settings: Settings, pool: Pool, loaded: Model, proba: NDArray[np.float64], stop_at: float
+) -> None:
     """Compare with what earlier taggers said, and say whether further labels are worth their reading."""
-    from crosshead.selection import STOP_AT
     from crosshead.selection_history import Snapshot, remember, settled, watched
     from crosshead.text import text_digest
 
     names = [settings.taxonomy.section_types[best] for best in proba.argmax(axis=1)]
     predictions = watched([text_digest(text) for text in pool.texts], names)
     snapshot = Snapshot(loaded.digest, int(pool.read.sum()), predictions)
-    found = settled(remember(settings.root / HISTORY, snapshot))
+    found = settled(remember(settings.root / HISTORY, snapshot), stop_at=stop_at)
     if found is None:
         return
     told = f"this tagger and the one before agree on {1 - found.changed[-1]:.1%} of the paragraphs"
     if found.stop:
         told += f"; for the last {len(found.kappas)} the agreement is {found.mean:.3f}: more labels will hardly help"
     elif found.mean is not None:
-        told += f"; agreement {found.mean:.3f}, reading may stop from {STOP_AT}"
+        told += f"; agreement {found.mean:.3f}, reading may stop from {stop_at:g}"
     click.echo(f"crosshead: {told}", err=True)

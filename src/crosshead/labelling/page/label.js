@@ -372,6 +372,7 @@ async function begin() {
   toggleCodebook(WIDE.matches);
   if (index >= 0) goTo(index);
   else finish();
+  view.drawSaving(outbox, lost);
   outbox.send();
   document.body.dataset.ready = "";
 }
