@@ -41,6 +41,7 @@ def make(root: Path) -> Path:
     return root
 
 
+@functools.cache  # composing takes longer than most of what is tested
 def settings(root: Path, *overrides: str) -> Settings:
     """Compose the project's configuration."""
     return load_settings([*WORDS, *overrides], root)

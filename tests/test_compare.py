@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -436,7 +438,7 @@ def run_ids(finder: RunFinder) -> list[str]:
 def test_a_run_is_found_by_all_its_names(finder: RunFinder, project: Path) -> None:
     first, second = run_ids(finder)
     assert finder.find(first).run_id == first
-    assert finder.find(second[:6]).run_id == second
+    assert finder.find(second[:12]).run_id == second
     assert finder.find("champion").run_id == first
     assert (finder.find("champion").shown, finder.find("2").shown) == ("champion (version 1)", "version 2")
     for uri in ("models:/crosshead/2", f"runs:/{second}", "2"):
@@ -448,6 +450,19 @@ def test_a_run_is_found_by_all_its_names(finder: RunFinder, project: Path) -> No
     assert finder.find(str(project / "reports" / predictions.FILE)).folder == project / "reports"
     logged = finder.tracking.client.get_run(second).outputs.model_outputs[0].model_id
     assert finder.find(f"models:/{logged}").run_id == second
+
+
+def test_a_number_is_a_version_or_else_the_beginning_of_an_id(finder: RunFinder, project: Path) -> None:
+    first = run_ids(finder)[0]
+    with closing(sqlite3.connect(project / "mlflow" / "mlflow.db")) as database, database:
+        columns = ", ".join(row[1] for row in database.execute("PRAGMA table_info(runs)"))
+        copied = columns.replace("run_uuid", "'270683' || substr(run_uuid, 7)")
+        database.execute(f"INSERT INTO runs ({columns}) SELECT {copied} FROM runs WHERE run_uuid = ?", (first,))
+    assert finder.find("270683").run_id == f"270683{first[6:]}"
+    assert finder.find("2706").shown == "270683" + first[6:8]
+    assert finder.find("1").run_id == first
+    with closing(sqlite3.connect(project / "mlflow" / "mlflow.db")) as database, database:
+        database.execute("DELETE FROM runs WHERE run_uuid LIKE '270683%'")
 
 
 def test_what_was_kept_is_the_same_from_mlflow_and_from_disk(finder: RunFinder) -> None:
@@ -464,7 +479,7 @@ def test_names_that_fit_none_or_several(finder: RunFinder, tmp_path: Path) -> No
         finder.find("tfidf · tfidf")
     with pytest.raises(TrackingError, match="there is no run 'both"):
         finder.find("both ' and \" in one")
-    with pytest.raises(TrackingError, match="there is no models:/crosshead/9"):
+    with pytest.raises(TrackingError, match="there is no run or version '9' in"):
         finder.find("9")
     with pytest.raises(DataError, match=r"holds no predictions\.parquet; name a folder that `crosshead evaluate`"):
         finder.find(str(tmp_path))

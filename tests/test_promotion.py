@@ -326,6 +326,7 @@ promotion.promote(small_project.settings(root, *{overrides!r}), "2")
 """
 
 
+@pytest.mark.slow
 def test_a_kill_between_alias_and_pointer_is_named_and_mended(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -166,7 +166,7 @@ def _stack(service: Service) -> list[Any]:
 
     from crosshead.server.middleware import Bodies
 
-    return [found for found in gc.get_objects() if isinstance(found, Bodies) and found._settings is service.settings]
+    return [found for found in gc.get_objects() if type(found) is Bodies and found._settings is service.settings]
 
 
 def test_a_connection_is_used_again_after_an_error() -> None:

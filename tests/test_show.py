@@ -144,7 +144,7 @@ def test_the_command_shows_the_chain(project: Path, capsys: pytest.CaptureFixtur
     assert "→ version name crosshead 2 → run id " in told
     assert told.endswith("every digest is what was recorded")
     assert main(["show", "9"]) == Exit.TRACKING
-    assert "there is no models:/crosshead/9" in capsys.readouterr().err
+    assert "there is no run or version '9'" in capsys.readouterr().err
 
 
 # -- the same again ----------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import crosshead.tracking
 import stores
-from crosshead import mlflow_store
+from crosshead import mlflow_store, unsent
 from crosshead.errors import DataError, MissingExtraError, TrackingError
 from crosshead.lineage import GitState, git_state, lineage
 from crosshead.log_items import (
@@ -264,6 +264,29 @@ def test_everything_that_is_logged_can_be_read_back(tracking: Tracking, tmp_path
     assert json.loads(recorded.dataset.profile) == {"num_rows": 12, "sha256": digest}
 
 
+def test_a_dataset_that_another_run_records_at_the_same_moment(tracking: Tracking, project: Path) -> None:
+    from mlflow.store.tracking.dbmodels.models import SqlDataset
+    from sqlalchemy import event
+
+    dataset, raced = DatasetInput("train", "0123abcd", 12, source="data/prepared"), []
+
+    def record_it_first(*_: object) -> None:
+        if not raced:
+            raced.append(True)
+            with Tracking.at(project, "test").run("other") as other:
+                other.log([dataset])
+
+    with tracking.run("one") as run:
+        event.listen(SqlDataset, "before_insert", record_it_first)
+        try:
+            run.log([dataset])
+        finally:
+            event.remove(SqlDataset, "before_insert", record_it_first)
+    assert raced
+    [found] = tracking.client.get_run(run.run_id).inputs.dataset_inputs
+    assert found.dataset.digest == "0123abcd"
+
+
 def test_more_items_than_mlflow_takes_at_once(tracking: Tracking) -> None:
     items: list[LogItem] = [Param(f"p{i}", i) for i in range(205)]
     items += [Metric(f"m{i}", i) for i in range(1003)]
@@ -460,7 +483,7 @@ def test_results_that_a_lost_store_did_not_take_are_kept_and_sent_later(project:
     with pytest.raises(TrackingError, match=r"no SQLite database.*; the results are kept in") as lost:
         lose_the_store()
     assert any("could not be marked FAILED" in note for note in lost.value.__notes__)
-    assert tracking.unsent_path(run_id).is_file()
+    assert unsent.path_of(tracking.unsent_dir, run_id).is_file()
     database.write_bytes(content)
 
     later = Tracking.at(project, "test")
@@ -477,11 +500,16 @@ def test_unsent_results_of_several_tries_add_up(tracking: Tracking, tmp_path: Pa
         for key in ("a", "b"):
             with pytest.raises(TrackingError, match=r"No such file.*; the results are kept in"):
                 run.log([Metric(key, 1.0), missing])
-    assert read_items(tracking.unsent_path(run.run_id)) == [Metric("a", 1.0), missing, Metric("b", 1.0), missing]
+    assert read_items(unsent.path_of(tracking.unsent_dir, run.run_id)) == [
+        Metric("a", 1.0),
+        missing,
+        Metric("b", 1.0),
+        missing,
+    ]
 
 
 def test_a_spoilt_file_of_unsent_results(tracking: Tracking) -> None:
-    path = tracking.unsent_path("x")
+    path = unsent.path_of(tracking.unsent_dir, "x")
     path.parent.mkdir(parents=True)
     for content in ("{", '[{"kind": "Nothing"}]', '[{"kind": "Tag"}]', "[7]"):
         path.write_text(content, encoding="utf-8")

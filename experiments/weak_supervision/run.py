@@ -1,4 +1,4 @@
-"""What are rules and headings worth, alone and beside 50 or 200 hand labels? python experiments/weak_supervision/run.py"""
+"""What are rules and headings worth beside hand labels? Run: python experiments/weak_supervision/run.py"""
 
 from __future__ import annotations
 
@@ -117,6 +117,6 @@ def run(n_seeds: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=12)
     with threadpool_limits(1):
         run(parser.parse_args().seeds)

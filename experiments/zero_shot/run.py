@@ -100,6 +100,6 @@ def run(n_seeds: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=12)
     with threadpool_limits(1):
         run(parser.parse_args().seeds)

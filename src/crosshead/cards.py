@@ -9,11 +9,13 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from crosshead import bundle
 from crosshead.compare_report import LOWER, OVERALL_NAMES, difference
 from crosshead.evaluation import Interval
 from crosshead.mlflow_files import CARD
 from crosshead.report import ReportData
 from crosshead.report_text import markdown_cell, percent
+from crosshead.settings import Settings
 from crosshead.unsent import is_local
 
 FILE = CARD
@@ -37,16 +39,30 @@ class About:
     run_id: str | None = None
 
 
-def model_card(data: ReportData, about: About) -> str:
+def about(settings: Settings, summary: Mapping[str, Any], trained: Mapping[str, Any]) -> About:
+    """Say of the model in ``settings.model_dir`` what its card needs; ``trained`` is what training noted beside it."""
+    folder = settings.model_dir / "bundle"
+    return About(
+        name=settings.tracking.registered_model,
+        manifest=bundle.read_manifest(folder),
+        summary=summary,
+        licence=settings.corpus.licence,
+        bundle_digest=trained["bundle_digest"],
+        n_bytes=bundle.n_bytes(folder),
+        run_id=trained.get("run_id"),
+    )
+
+
+def model_card(data: ReportData, facts: About) -> str:
     """Write the card, as Markdown."""
-    agreement = about.summary.get("headings", {}).get("agreement", {}).get("overall", {})
+    agreement = facts.summary.get("headings", {}).get("agreement", {}).get("overall", {})
     return (
         _environment()
         .get_template(FILE)
         .render(
-            name=about.name,
-            manifest=about.manifest,
-            section_types=about.manifest["section_types"],
+            name=facts.name,
+            manifest=facts.manifest,
+            section_types=facts.manifest["section_types"],
             descriptions=data.descriptions,
             created=data.created,
             own=data.own,
@@ -60,9 +76,9 @@ def model_card(data: ReportData, about: About) -> str:
             findings=data.findings,
             n_truncated=data.n_truncated,
             headings=agreement if agreement.get("share") is not None else None,
-            splits=about.summary["splits"],
-            licence=about.licence,
-            facts=_facts(about),
+            splits=facts.summary["splits"],
+            licence=facts.licence,
+            facts=_facts(facts),
         )
     )
 

@@ -76,7 +76,7 @@ def make_pool(articles: Sequence[Article], annotations: Sequence[Annotation], ta
     Raises
     ------
     DataError
-        If there is no paragraph, or an annotation has a label that is no section type.
+        If there is no article, or an annotation has a label that is no section type.
     """
     number = {name: position for position, name in enumerate(taxonomy.section_types)}
     digests = {
@@ -85,7 +85,7 @@ def make_pool(articles: Sequence[Article], annotations: Sequence[Annotation], ta
         for paragraph in article.paragraphs
     }
     if not digests:
-        raise DataError("the articles have no paragraph; name files, folders or patterns that hold some")
+        raise DataError("there is no article; name files, folders or patterns that hold some")
     verdicts = count_votes(_about(annotations, digests)).section_types
     if unknown := sorted(set(verdicts.values()) - set(number)):
         raise DataError(

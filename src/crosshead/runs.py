@@ -72,8 +72,6 @@ class RunFinder:
         """
         if reference == LAST:
             return FoundRun(LAST, run_id=self.last_run_id(), folder=self.reports_dir)
-        if _VERSION.fullmatch(reference):
-            reference = f"models:/{self.registered_model}/{reference}"
         is_uri = reference.startswith(("models:/", "runs:/"))
         folder = Path(reference).expanduser()
         if not is_uri and reference != registry.CHAMPION and (folder.is_dir() or folder.name == FILE):
@@ -81,6 +79,8 @@ class RunFinder:
         self.tracking.settle()
         if reference == registry.CHAMPION:
             return self._of_champion()
+        if _VERSION.fullmatch(reference) and (version := self._version(int(reference))):
+            return self._of_id(version.run_id, f"version {version.version}", version)
         return self._of_uri(reference) if is_uri else self._search(reference)
 
     def last_run_id(self) -> str | None:
@@ -91,6 +91,9 @@ class RunFinder:
             return None if run_id is None or is_local(run_id) else str(run_id)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
+
+    def _version(self, number: int) -> RegisteredVersion | None:
+        return registry.find_version(self.tracking, self.registered_model, number)
 
     def _of_champion(self) -> FoundRun:
         standing = registry.find_version(self.tracking, self.registered_model, registry.CHAMPION)
@@ -127,8 +130,9 @@ class RunFinder:
     def _search(self, reference: str) -> FoundRun:
         found = self._with_prefix(reference) or self._with_name(reference)
         if not found:
+            what = "run or version" if _VERSION.fullmatch(reference) else "run"
             raise TrackingError(
-                f"there is no run {reference!r} in {self.tracking.place.shown}; a run is named by {HOW}"
+                f"there is no {what} {reference!r} in {self.tracking.place.shown}; a run is named by {HOW}"
             )
         if len(found) > 1:
             told = ", ".join(f"{run.info.run_id[:N_ID]} ({_when(run)})" for run in found[:_N_NAMED])

@@ -40,9 +40,9 @@ Visit = Callable[..., "Page"]
 Serious = Callable[["Page"], list[str]]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Start Chromium; it ends with this folder's tests, because Playwright's event loop would disturb others."""
+    """Start Chromium; it ends with the module: while it runs, no other event loop can in this thread."""
     path = _chromium()
     from playwright.sync_api import sync_playwright
 
@@ -66,7 +66,7 @@ def _chromium() -> str:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def serve() -> Iterator[Serve]:
     """Start applications, each on a port of its own, and stop them at the end."""
     import uvicorn
@@ -136,7 +136,7 @@ def visit(browser: Browser) -> Iterator[Visit]:
     assert not troubles
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def serious() -> Serious:
     """Return what axe-core finds that is serious or critical, one line each."""
 

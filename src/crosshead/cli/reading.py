@@ -10,7 +10,7 @@ import click
 
 from crosshead.cli.pipeline import load_settings
 from crosshead.cli.words import printable
-from crosshead.errors import MissingExtraError
+from crosshead.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,13 +36,12 @@ overrides_option = click.option(
 
 def open_pool(inputs: Sequence[str], overrides: Sequence[str]) -> tuple[Settings, Pool]:
     """Read articles with every label that the project has: its annotations and the logs of its annotators."""
-    settings = load_settings(overrides)
-    try:
-        from crosshead.cli.sitting import Project
-        from crosshead.labelling.votes import read_votes
-        from crosshead.pool import read_pool
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"reading articles and labels ({error.name} is missing)", "train") from error
+    from crosshead.cli.sitting import Project
+
+    settings = load_settings(overrides)  # says what is missing, before anything else is imported
+    from crosshead.labelling.votes import read_votes
+    from crosshead.pool import read_pool
+
     annotations = [vote.annotation for path in Project(settings).label_files() for vote in read_votes(path)]
     pool = read_pool(settings, inputs, annotations)
     for unreadable in pool.unreadable:
@@ -59,7 +58,6 @@ def open_encoder_of(settings: Settings) -> tuple[CachedEncoder, Path]:
         If the configuration has no encoder.
     """
     from crosshead.encoders.open import open_encoder
-    from crosshead.errors import ConfigError
 
     chosen = settings.encoder
     if chosen.source is None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from crosshead import bundle, champion, labelled, predictions
 from crosshead.cards import FILE as CARD
-from crosshead.cards import About, model_card
+from crosshead.cards import about, model_card
 from crosshead.corpus import SUMMARY, read_summary, read_table, write_file
 from crosshead.encoders.open import open_encoder
 from crosshead.errors import BundleError, DataError
@@ -94,7 +94,7 @@ def run(settings: Settings, report: Report = _silent) -> Evaluated:
     result = Evaluated(data.scores, data.set_accuracy, data.findings, int((articles.n_truncated > 0).sum()), path)
     _write_metrics(settings.reports_dir / METRICS, result)
     _write_predictions(settings.reports_dir / predictions.FILE, taggers[MODEL], articles, contrast, summary)
-    card = model_card(data, _about(settings, summary, trained))
+    card = model_card(data, about(settings, summary, trained))
     write_file(settings.reports_dir / CARD, card.encode("utf-8", "replace"))
     report("scoring", 1, 1)
     if settings.tracking.enabled:
@@ -329,19 +329,6 @@ def _write_predictions(
         threshold=tagger.threshold,
     )
     predictions.write(path, both)
-
-
-def _about(settings: Settings, summary: Mapping[str, Any], trained: Mapping[str, Any]) -> About:
-    folder = settings.model_dir / "bundle"
-    return About(
-        name=settings.tracking.registered_model,
-        manifest=bundle.read_manifest(folder),
-        summary=summary,
-        licence=settings.corpus.licence,
-        bundle_digest=trained["bundle_digest"],
-        n_bytes=bundle.n_bytes(folder),
-        run_id=trained.get("run_id"),
-    )
 
 
 def describe(settings: Settings, result: Evaluated) -> Iterator[LogItem]:
