@@ -179,3 +179,13 @@ def test_loading_and_tagging_imports_nothing_of_training(tiny_bundle: Path) -> N
     )
     assert not set(done.stdout.split()) & set(training.split())
     assert done.stderr == ""
+
+
+def test_reading_scikit_learns_objects_does_not_import_torch_nor_forbid_it(tiny_bundle: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from crosshead import bundle; "
+        "assert bundle.load_estimators(Path(sys.argv[1])); assert 'torch' not in sys.modules; "
+        "import sklearn.externals.array_api_compat.torch"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tiny_bundle)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
