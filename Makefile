@@ -16,7 +16,12 @@ help:
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,labels,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,labels]'
+	@touch $@
+
+# What only the tests and checks need comes with them.
+$(VENV)/.complete: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,labels,scale,dev]'
 	@touch $@
 
 install: $(VENV)/.installed
@@ -24,10 +29,10 @@ install: $(VENV)/.installed
 train: install
 	@if $(BIN)/dvc status --quiet; then $(BIN)/crosshead show; else $(BIN)/dvc repro --quiet; fi
 
-test: install
+test: $(VENV)/.complete
 	$(BIN)/python -m pytest
 
-check: install
+check: $(VENV)/.complete
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
 	$(BIN)/mypy

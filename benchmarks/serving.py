@@ -6,7 +6,8 @@
 
 A request is one paragraph of the shipped articles, each with a number of its own, so that nobody can answer from
 memory. Both servers and the load share this machine's cores, and both servers are up all the time; rounds alternate.
-The machine's speed changes from minute to minute: ratios count, seconds are for this machine and hour.
+The machine's speed changes from minute to minute: ratios count, seconds are for this machine and hour. Rounds in which
+others used more than `--quiet` of the cores are not counted, as long as there are others; they are in the JSON file.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -33,7 +35,7 @@ from typing import Any
 import load
 
 from crosshead.annotations import read_annotations
-from crosshead.encoders.engines import machine
+from crosshead.encoders.engines import machine, n_cores
 from crosshead.readers.formats import read_article
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,6 +65,10 @@ class Server:
         for n in itertools.count():
             text = f"{TEXTS[n % len(TEXTS)]} Number {n} of {id(self)}."
             yield json.dumps({self.key: [text]}).encode()
+
+    def processor_s(self) -> float:
+        """Processor time that the process and its children have used so far."""
+        return sum(_processor_s(pid) for pid in _family(self.process.pid))
 
     def memory_mb(self) -> float:
         """Memory of the process and its children, counting shared pages once each."""
@@ -140,7 +146,7 @@ def theirs(model: Path) -> Any:
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
     """Measure both servers, round by round in turns."""
-    found: dict[str, dict[str, list[float]]] = {}
+    told: dict[str, list[dict[str, float]]] = {}
     with ExitStack() as stack:
         model = save_baseline(Path(stack.enter_context(tempfile.TemporaryDirectory())), *paragraphs(60))
         starts: dict[str, list[float]] = {}
@@ -150,13 +156,11 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
                     starts.setdefault(server.name, []).append(server.ready_s)
         servers = [stack.enter_context(theirs(model)), stack.enter_context(ours())]
         streams = {server.name: server.bodies() for server in servers}
-        for round_number in range(options.rounds + 1):
+        end = time.monotonic() + options.patience
+        while time.monotonic() < end and any(len(_quiet(told, server, options)) < options.rounds for server in servers):
             for server in servers:
-                values = asyncio.run(_round(server, streams[server.name], options))
-                if round_number:  # the first round warms up
-                    for name, value in values.items():
-                        found.setdefault(server.name, {}).setdefault(name, []).append(value)
-        summary = {name: {what: median(values) for what, values in told.items()} for name, told in found.items()}
+                told.setdefault(server.name, []).append(asyncio.run(_round(server, streams[server.name], options)))
+        summary = {server.name: _summary(told, server, options) for server in servers}
         for server in servers:
             summary[server.name] |= {"ready_s": median(starts[server.name]), "memory_mb": server.memory_mb()}
     baseline, own = summary["mlflow models serve"], summary["crosshead serve"]
@@ -164,15 +168,31 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         "requests_per_s": own["requests_per_s"] / baseline["requests_per_s"],
         "p99_over_their_p50": own["p99_ms"] / baseline["p50_ms"],
         "single_p50": baseline["single_p50_ms"] / own["single_p50_ms"],
+        "processor": baseline["processor_ms"] / own["processor_ms"],
         "ready": baseline["ready_s"] / own["ready_s"],
         "memory": own["memory_mb"] / baseline["memory_mb"],
     }
-    return {"machine": machine(), "options": vars(options), "servers": summary, "ratios": ratios, "rounds": found}
+    return {"options": vars(options), "servers": summary, "ratios": ratios, "rounds": told}
+
+
+def _quiet(told: dict[str, list[dict[str, float]]], server: Server, options: argparse.Namespace) -> list[Any]:
+    """Return the rounds, after one that warms up, in which others used little of the machine."""
+    return [found for found in told.get(server.name, [])[1:] if found["others"] <= options.quiet]
+
+
+def _summary(told: dict[str, list[dict[str, float]]], server: Server, options: argparse.Namespace) -> dict[str, float]:
+    """Return the median of the quiet rounds; of all but the first, where none was quiet."""
+    quiet = _quiet(told, server, options)
+    rounds = quiet or told[server.name][1:]
+    return {"quiet_rounds": len(quiet), **{name: median(found[name] for found in rounds) for name in rounds[0]}}
 
 
 async def _round(server: Server, bodies: load.Bodies, options: argparse.Namespace) -> dict[str, float]:
     single = await load.run(server.port, server.path, bodies, clients=1, seconds=options.seconds / 4)
+    machine_s, before, own = _busy_s(), server.processor_s(), time.process_time()
     many = await load.run(server.port, server.path, bodies, clients=options.clients, seconds=options.seconds)
+    spent, own = server.processor_s() - before, time.process_time() - own
+    others = _busy_s() - machine_s - spent - own
     for measured in (single, many):
         if set(measured.statuses) != {200} or measured.failures:
             raise SystemExit(f"{server.name} answered {dict(measured.statuses)}, {dict(measured.failures)}")
@@ -181,6 +201,8 @@ async def _round(server: Server, bodies: load.Bodies, options: argparse.Namespac
         "requests_per_s": many.per_s,
         "p50_ms": many.percentile_ms(50),
         "p99_ms": many.percentile_ms(99),
+        "processor_ms": 1000 * spent / many.statuses[200],
+        "others": max(0.0, others / many.seconds / n_cores()),
     }
 
 
@@ -230,6 +252,7 @@ def soak(options: argparse.Namespace) -> dict[str, Any]:
             "last third": mean(mb for _, mb in memory[2 * third :]),
             "most": max(mb for _, mb in memory),
         },
+        "memory_mb_by_s": memory,
     }
 
 
@@ -252,6 +275,17 @@ def _family(pid: int) -> list[int]:
     return [pid, *(found for child in children for found in _family(int(child)))]
 
 
+def _busy_s() -> float:
+    """Seconds that the machine's cores have worked so far, whoever for."""
+    user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split(maxsplit=11)[1:-1])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def _processor_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _pss_mb(pid: int) -> float:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
@@ -266,22 +300,32 @@ def _show(found: dict[str, Any], indent: str = "") -> None:
             print(f"{indent}{name:22} {f'{value:.2f}' if isinstance(value, float) else value}")
 
 
+_LONG = ("options", "rounds", "memory_mb_by_s")
+"""Written to the file, not to the screen."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=12.0, help="of each round and server")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="that are counted")
+    parser.add_argument("--quiet", type=float, default=0.1, help="share of the cores that others may use meanwhile")
+    parser.add_argument(
+        "--patience", type=float, default=600.0, help="seconds after which to make do with what there is"
+    )
     parser.add_argument("--starts", type=int, default=3)
     parser.add_argument("--overload", type=int, nargs="?", const=600, metavar="CLIENTS")
     parser.add_argument("--soak", type=float, metavar="MINUTES")
-    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    parser.add_argument("--output", "-o", type=Path, help="JSON file for the figures")
     options = parser.parse_args()
     TEXTS[:] = paragraphs(1000)[0]
+    began, before = datetime.now(UTC), os.getloadavg()
     found = overload(options) if options.overload else soak(options) if options.soak else compare(options)
-    _show({name: value for name, value in found.items() if name not in ("options", "rounds")})
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(found, indent=2, default=str) + "\n", encoding="utf-8")
+    found |= {"date": f"{began:%Y-%m-%d}", "machine": machine(), "load_before": before, "load_after": os.getloadavg()}
+    _show({name: value for name, value in found.items() if name not in _LONG})
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps(found, indent=2, default=str) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -371,7 +371,6 @@ def test_table_obeys_no_text(
         ("a.CSV", b"file,"),
         ("a.md", b"# River"),
         ("a.txt", "───".encode()),
-        ("a", b"{"),
     ],
 )
 def test_the_ending_of_the_output_chooses_the_format(
@@ -425,7 +424,7 @@ def test_an_output_that_is_not_finished_leaves_the_old_file(
     ("output", "code", "message"),
     [
         ("nowhere/out.csv", Exit.DATA, "nowhere/out.csv': No such file or directory; correct the name"),
-        (".", Exit.USAGE, "--output '.' is a folder; name a file"),
+        (".", Exit.DATA, "--output '.' is there and is not empty; name a new folder, or empty this one"),
         ("feed.jsonl", Exit.USAGE, "--output 'feed.jsonl' is one of the inputs; name another file"),
     ],
 )

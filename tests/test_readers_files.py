@@ -145,7 +145,7 @@ def test_what_cannot_be_found_is_named(tmp_path: Path) -> None:
         "none.md": "there is no such file or folder; check the path",
         "*.htm": "no file matches the pattern; check it, and quote it in a shell",
         "empty": "the folder holds no file that can be read; read are .md .markdown .mdown .mkd .html .htm .xhtml "
-        ".txt .text .jsonl .ndjson .csv .tsv .parquet .pq .json, each also with .gz; check the path",
+        ".txt .text .jsonl .ndjson .csv .tsv .parquet .pq .json, each also with .gz or .zst; check the path",
         "broken.md": f"it is a link to {str(tmp_path / 'gone.md')!r}, which does not exist; mend or remove the link",
         "a\0b": found["a\0b"],
     }

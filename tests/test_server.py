@@ -349,6 +349,23 @@ def test_half_of_a_surrogate_pair_is_refused(client: TestClient) -> None:
     assert response.status_code == 422
 
 
+def test_a_heap_of_fields_is_one_problem(client: TestClient) -> None:
+    for path in ("/v1/tag", "/v1/explain", "/v1/corrections"):
+        body = {"texts": [SECRET], **{f"{SECRET}{i}": i for i in range(100_000)}}
+        error = client.post(path, json=body, headers={"idempotency-key": "k"}).json()["error"]
+        assert [problem["message"] for problem in error["problems"]] == [
+            "has more than 100 fields; /openapi.json lists those there are"
+        ]
+        assert SECRET not in str(error)
+
+
+def test_text_that_is_made_to_take_long_holds_nobody_up(client: TestClient) -> None:
+    """Deep nesting and long runs cost what their length does: `tests/test_text.py` has more of them."""
+    for text in ("[" * 39_000 + "a" + "](x)" * 39_000, "a" + "\u0f72\u0f71" * 99_000, "." * 199_000 + "x"):
+        assert len(tag(client, texts=[text])["paragraphs"]) == 1
+    assert client.post("/v1/explain", json={"paragraph": "A. " * 6_000}).status_code == 200
+
+
 def test_many_problems_are_counted(client: TestClient) -> None:
     error = client.post("/v1/tag", json={"texts": [3] * 50}).json()["error"]
     assert len(error["problems"]) == 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -70,6 +71,39 @@ def test_headers_that_drip_end_the_connection(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(process, "HEADERS_S", 0.3)
     with live() as server, server.wire() as wire:
         assert drip(wire, b"POST /v1/tag HTTP/1.1\r\nX-Long: " + b"a" * 3000) == b""
+
+
+@pytest.mark.parametrize("piece", [b"a" * 4096, b"X-A: b\r\n" * 500], ids=["one header", "many"])
+def test_headers_without_end_are_refused_when_the_limit_is_reached(piece: bytes) -> None:
+    with live() as server, server.wire() as wire:
+        wire.sendall(b"POST /v1/tag HTTP/1.1\r\nHost: localhost\r\nX-Long: a" + b"\r\n" * piece.startswith(b"X"))
+        sent, said = 0, b""
+        with contextlib.suppress(ConnectionError):  # a connection that is closed on a client that goes on is reset
+            while not said and sent < 100 * process.HEADERS_BYTES:
+                wire.sendall(piece)
+                sent += len(piece)
+                said = _said_meanwhile(wire)
+        assert process.HEADERS_BYTES <= sent < 4 * process.HEADERS_BYTES
+        assert said.startswith(b"HTTP/1.1 431 ") or not said
+        assert server.ask()[0] == 200
+
+
+def _said_meanwhile(wire: socket.socket) -> bytes:
+    wire.settimeout(0.02)
+    try:
+        return wire.recv(1000)
+    except TimeoutError:
+        return b""
+    finally:
+        wire.settimeout(30)
+
+
+def test_long_headers_within_the_limit_are_read() -> None:
+    with live() as server, server.wire() as wire:
+        wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 30_000 + b"\r\n\r\n")
+        assert answer_of(wire)[0] == 200
+        wire.sendall(request(BODY))
+        assert answer_of(wire)[0] == 200
 
 
 def test_a_second_request_has_its_time_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 import uuid
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -14,9 +15,12 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from pyarrow import parquet
 
+import small_project
 from crosshead.annotations import check_annotations, read_annotations
 from crosshead.articles import Article
+from crosshead.cli import main
 from crosshead.server.keys import Keys
 from server_parts import JSON, SECRET, TAGGER, TEXTS, ServerProcess, client_of, make_project, posix, serving, until
 
@@ -92,7 +96,7 @@ def test_keys_of_different_clients_are_different(tmp_path: Path) -> None:
         (correction(annotator=f"{SECRET}\r"), "k", "annotator", "pattern"),
         (correction(note=SECRET * 200), "k", "note", "at most 2000"),
         (correction(text=""), "k", "text", "at least 1"),
-        (correction(**{SECRET: 1}), "k", "", "allowed are article_id, paragraph, text, section_type, annotator, note"),
+        (correction() | {SECRET: 1}, "k", "", "allowed are article_id, paragraph, text, section_type, annotator, note"),
     ],
 )
 def test_a_correction_that_cannot_be_used(body: Any, key: str | None, where: str, message: str, tmp_path: Path) -> None:
@@ -149,6 +153,50 @@ def test_many_at_once_are_all_kept(tmp_path: Path) -> None:
     assert sorted(a.annotator for a in read_annotations(file)) == sorted(f"reader {i}" for i in range(40))
 
 
+# -- back to training --------------------------------------------------------------------------------------------------
+
+
+def without_annotations_of(root: Path, article_id: str) -> None:
+    path = root / "data" / "annotations.csv"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith(f"{article_id},")), encoding="utf-8")
+
+
+def test_corrections_reach_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Served page → corrections file → `crosshead data import` → `crosshead prepare`."""
+    root = small_project.make(tmp_path / "project")
+    monkeypatch.chdir(root)
+    pasted = sorted((root / "data" / "articles").glob("*.md"))[3]
+    without_annotations_of(root, pasted.stem)
+    file = root / "corrections" / "annotations.csv"
+    with client_of(corrections=file) as client:
+        tagged = client.post("/v1/tag", json={"text": pasted.read_text(encoding="utf-8")}).json()["paragraphs"]
+        unknown = client.post("/v1/tag", json={"text": "A text that no corpus has."}).json()["paragraphs"]
+        for n, (article_id, found) in enumerate([("page-a-1", p) for p in tagged] + [("page-b-2", p) for p in unknown]):
+            body = {"article_id": article_id, "paragraph": found["index"], "text": found["text"], "annotator": "ana"}
+            for again, name in enumerate(("other", "regional_stability")):  # a reader changes her mind
+                assert send(client, {**body, "section_type": name}, f"{n}-{again}").status_code == 201
+    written = file.read_bytes()
+
+    assert main(["data", "import", "corrections/annotations.csv"]) == 0
+    told = capsys.readouterr().out
+    assert f"{len(tagged)} added, 0 there already, {len(tagged)} overruled by a later correction" in told
+    assert "set aside, and left in their files: 2 corrections" in told
+    assert "page-b-2#0: no paragraph of the corpus has its text" in told
+    assert file.read_bytes() == written
+
+    assert main(["prepare", *small_project.WORDS]) == 0
+    rows = [
+        (row["paragraph"], row["section_type"], row["label_source"])
+        for split in ("train", "test")
+        for row in parquet.read_table(root / "data" / "prepared" / f"{split}.parquet").to_pylist()
+        if row["article_id"] == pasted.stem
+    ]
+    assert rows == [(i, "regional_stability", "annotation") for i in range(len(tagged))]
+
+
 # -- kill -9 -----------------------------------------------------------------------------------------------------------
 
 
@@ -186,15 +234,25 @@ class Reader(threading.Thread):
                 self.waiting, n = None, n + 1
 
 
+def tear(file: Path, n_bytes: int, number: int) -> bytes:
+    """Leave of one more row what a power cut may leave: its first bytes."""
+    last = file.read_bytes().splitlines()[-1]
+    torn = last.replace(b"river-line", f"torn-{number}".encode())[:n_bytes]
+    with file.open("ab") as stream:
+        stream.write(torn)
+    return torn
+
+
 def kill_during_corrections(tmp_path: Path, bundle: Path, n_kills: int) -> None:
     root = make_project(tmp_path / "project")
     file = root / "corrections" / "annotations.csv"
     readers = [Reader(f"reader {i}") for i in range(3)]
     chance = random.Random(0)
+    torn: list[bytes] = []
     for reader in readers:
         reader.start()
     try:
-        for _ in range(n_kills):
+        for number in range(n_kills):
             before = sum(len(reader.acknowledged) for reader in readers)
             with serving(tmp_path, "--model", bundle, cwd=root) as server:
                 for reader in readers:
@@ -207,10 +265,15 @@ def kill_during_corrections(tmp_path: Path, bundle: Path, n_kills: int) -> None:
             acknowledged = {(reader.reader, str(n)) for reader in readers for n in list(reader.acknowledged)}
             kept = [(a.annotator, a.extra["note"]) for a in read_annotations(file)]
             assert acknowledged <= set(kept)
+            assert b"torn-" not in file.read_bytes()
             assert len(kept) == len(set(kept)), "what was sent again after a kill is kept once"
+            if number < n_kills - 1:
+                torn.append(tear(file, chance.randrange(1, 60), number))
     finally:
         for reader in readers:
             reader.ends = True
+    set_aside = Counter(file.with_name("annotations.csv.torn").read_bytes().splitlines())
+    assert not Counter(torn) - set_aside, "what was torn is set aside, none of it thrown away"
     assert all(reader.acknowledged == list(range(len(reader.acknowledged))) for reader in readers)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import small_project
 import stores
@@ -20,7 +22,9 @@ from cli_parts import process_environ
 from crosshead import predictions, sweeps
 from crosshead.cli import main
 from crosshead.cli.exits import Exit
+from crosshead.cli.sweep import show_sweep
 from crosshead.errors import ConfigError, StoreError
+from crosshead.evaluation.bootstrap import Interval
 from crosshead.log_items import read_items
 from crosshead.settings import compose, config_digest, load_settings
 from crosshead.stages import prepare
@@ -328,6 +332,22 @@ def test_the_table_is_printed(here: Path, capsys: pytest.CaptureFixture[str]) ->
     best = [*WORDS, "classifier=logreg", "tracking=none"]
     assert lines[-1] == f"next:    crosshead train {shlex.join(best)}"
     assert not (here / "mlflow" / "locks").exists()
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_a_narrow_terminal_cuts_no_figure_off(tmp_path: Path, width: int) -> None:
+    good = {"macro_f1": {"value": 0.5, "low": 0.412, "high": 0.634}, "log_loss": {"value": 0.75}}
+    jobs = [Outcome(n, (), f"classifier=linear_svm seed={n}", 1.0, cross_validated=good, test=good) for n in (0, 1)]
+    behind = {1: Interval(-0.0512, -0.1123, 0.0212)}
+    out = Console(width=width, record=True, file=io.StringIO())
+    show_sweep(out, Sweep(tmp_path, tuple(jobs), behind), command="train")
+    told = out.export_text()
+    assert "…" not in told
+    assert told.count("(0.412–0.634)") == 4
+    for word in ("-0.051", "(-0.112", "+0.021)", "cross-validated", "seconds"):
+        assert word in told
+    table = told.partition("Ranked")[0]
+    assert all(len(line) <= width for line in table.splitlines())
 
 
 def test_several_values_without_multirun_are_explained(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

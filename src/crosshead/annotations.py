@@ -21,6 +21,8 @@ _REQUIRED = COLUMNS[:4]
 
 ADJUDICATION = "adjudication"
 """The ``source`` of a label that settles a paragraph whose annotators are divided; their votes stay beside it."""
+CORRECTION = "served page"
+"""The ``source`` of a label that a reader of the served page gave; the last that they gave a paragraph counts."""
 
 Place = tuple[str, int]
 """An article_id and the number of a paragraph in it, from 0."""
@@ -103,6 +105,11 @@ def check_annotations(
 def is_settlement(annotation: Annotation) -> bool:
     """Say whether a label settles a paragraph, whatever its votes are."""
     return annotation.extra.get("source") == ADJUDICATION
+
+
+def is_correction(annotation: Annotation) -> bool:
+    """Say whether a label was given on the served page, where readers change their minds."""
+    return annotation.extra.get("source") == CORRECTION
 
 
 def count_votes(annotations: Iterable[Annotation]) -> Verdicts:

@@ -5,7 +5,7 @@
     manifest.json          section types, views, thresholds, versions, and the sha256 of every other file
     heads.safetensors      the trained heads as arrays
     vocabulary/NAME.json   the terms of a TF-IDF view, in column order
-    encoder/               the encoder's graph and tokenizer
+    encoder/               the encoder's graph, or its token vectors, and its tokenizer
     sklearn/NAME.skops     the scikit-learn object of each view, for inspection and further training only
 
 ``load`` checks every hash before anything else reads a file, and builds only the kinds that this module names.
@@ -288,9 +288,9 @@ def _build(
     if reuse is not None and reuse.fingerprint == manifest["encoder"]:
         encoder = reuse
     elif manifest["encoder"] is not None:
-        from crosshead.encoders.graph import GraphEncoder
+        from crosshead.encoders.saved import from_folder
 
-        encoder = GraphEncoder(folder / "encoder", engine=engine, n_threads=n_threads, compiled_dir=compiled_dir())
+        encoder = from_folder(folder / "encoder", engine=engine, n_threads=n_threads, compiled_dir=compiled_dir())
         if encoder.fingerprint != manifest["encoder"]:
             raise BundleError(f"bundle {folder.name!r} was trained with another encoder than it holds; train again")
     return Tagger(

@@ -85,11 +85,7 @@ def open_chosen(settings: Settings, report: Report = silent) -> CachedEncoder | 
     return open_encoder(
         chosen.source,
         settings.cache_dir,
-        name=chosen.name,
-        sha256=chosen.sha256,
-        prompt=chosen.prompt,
-        max_tokens=chosen.max_tokens,
-        engine=chosen.engine,
+        **chosen.options(),
         report=lambda done, total: report("encoding", done, total),
     )[0]
 

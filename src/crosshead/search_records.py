@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Self
@@ -23,7 +24,7 @@ _PAGE = 1000
 
 
 class Recorder(AbstractContextManager["Recorder"]):
-    """Records the trials of one search, each once, also over several attempts.
+    """Records the trials of one search, each once, also over several attempts; the search does not wait for the store.
 
     A store that gets lost on the way does not end the search: `lost` then holds the error, and the same command
     records what is missing later.
@@ -47,6 +48,8 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._parent: Run | None = None
         self._recorded: set[int] = set()
         self._stack = ExitStack()
+        self._writer = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
 
     @property
     def run_id(self) -> str | None:
@@ -68,13 +71,21 @@ class Recorder(AbstractContextManager["Recorder"]):
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._writer.shutdown(cancel_futures=True)
         try:
             self._stack.__exit__(*error)  # type: ignore[arg-type]
         except StoreError as lost:
             self.lost = self.lost or lost
 
     def record(self, trials: Sequence[Trial]) -> None:
-        """Record the trials that are not recorded yet."""
+        """Record the trials that are not recorded yet, or leave them to the next call while others are being sent."""
+        if self._writing is not None:
+            if not self._writing.done():
+                return
+            self._writing.result()
+        self._writing = self._writer.submit(self._record_all, trials)
+
+    def _record_all(self, trials: Sequence[Trial]) -> None:
         if self._parent is None or self._tracking is None or self.lost:
             return
         try:
@@ -85,8 +96,11 @@ class Recorder(AbstractContextManager["Recorder"]):
         except StoreError as lost:
             self.lost = lost
 
-    def finish(self, items: Iterable[LogItem]) -> None:
-        """Record the result on the parent run."""
+    def finish(self, trials: Sequence[Trial], items: Iterable[LogItem]) -> None:
+        """Record the trials that are still missing, and the result on the parent run."""
+        if self._writing is not None:
+            self._writing.result()
+        self._record_all(trials)
         if self._parent is None or self.lost:
             return
         try:

@@ -85,6 +85,18 @@ class Dimension(BaseModel):
         assert self.high is not None
         return self.low <= value <= self.high and (self.type == "float" or value == int(value))
 
+    def on_step(self, value: Value) -> Value:
+        """Return the value that steps of the range come nearest to; of a range without steps, the value itself."""
+        if self.type == "categorical" or isinstance(value, bool) or not isinstance(value, int | float):
+            return value
+        assert self.low is not None
+        assert self.high is not None
+        step = self.step or (1 if self.type == "int" and not self.log else None)
+        if step is None:
+            return value
+        nearest = round(self.low + min(round((value - self.low) / step), (self.high - self.low) // step) * step, 10)
+        return int(nearest) if self.type == "int" else nearest
+
     def edge(self, value: Value) -> Literal["low", "high"] | None:
         """Say at which end of its range a value lies, if at one: within one hundredth of the range."""
         if self.type == "categorical" or not isinstance(value, int | float):

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -30,6 +31,8 @@ from crosshead.tagger import Inputs, read_inputs
 from crosshead.training import at_own_temperature, calibrate_blend
 from crosshead.views import Design, Features, ViewSpec, answer, design, features
 
+Promise = Future[tuple[bool, Floats]]
+"""Whether a view's head is linear, and the log-probabilities that it gives to the paragraphs of a fold."""
 N_DESIGNS = 24
 """Laid out folds of TF-IDF views that are kept: each takes some ten megabytes."""
 
@@ -50,11 +53,15 @@ class Scorer:
     Parameters
     ----------
     objective : {"macro_f1", "log_loss"}
+    longest
+        Words of the longest terms that will be asked for, so that the texts are read once.
     n_threads
         Fits at once.
     """
 
-    def __init__(self, data: Data, objective: str, *, n_threads: int | None = None, report: Report = silent) -> None:
+    def __init__(
+        self, data: Data, objective: str, *, longest: int = 1, n_threads: int | None = None, report: Report = silent
+    ) -> None:
         self.data = data
         self.objective = objective
         self.cache_uses: list[CacheUse] = []
@@ -65,7 +72,9 @@ class Scorer:
         self._inputs: dict[str, Inputs] = {}
         self._features: dict[Hashable, Features] = {}
         self._designs: OrderedDict[Hashable, Design] = OrderedDict()
-        self._answers: dict[Hashable, Future[tuple[bool, Floats]]] = {}
+        self._answers: dict[Hashable, Promise] = {}
+        self._at_temperature: dict[tuple[Promise, ...], Floats] = {}
+        self._longest = longest
         self._parts = [_part(data, step) for step in range(1, len(data.folds) + 1)]
         self._pool = ThreadPoolExecutor(n_threads or n_cores())
         self._limits: Any = None
@@ -120,23 +129,14 @@ class Scorer:
         collected = {spec.name: np.zeros((len(self.data.paragraphs.y), self._n_types)) for spec in specs}
         try:
             for step, answers in enumerate(waiting):
-                linear = {}
                 for name, future in answers.items():
-                    linear[name], collected[name][self.data.folds[step][1]] = future.result()
-                yield self._blend(settings, specs, collected, linear, self._parts[step])
+                    collected[name][self.data.folds[step][1]] = future.result()[1]
+                own = {spec.name: self._own(spec, waiting[: step + 1], collected[spec.name]) for spec in specs}
+                yield self._blend(settings, specs, own, self._parts[step])
         finally:
             self._call_off(waiting)
 
-    def _blend(
-        self,
-        settings: Settings,
-        specs: Sequence[ViewSpec],
-        collected: Mapping[str, Floats],
-        linear: Mapping[str, bool],
-        part: _Part,
-    ) -> Floats:
-        own = {name: rows[part.rows] for name, rows in collected.items()}
-        own = {name: at_own_temperature(rows, part.y)[1] if linear[name] else rows for name, rows in own.items()}
+    def _blend(self, settings: Settings, specs: Sequence[ViewSpec], own: Mapping[str, Floats], part: _Part) -> Floats:
         return calibrate_blend(
             own,
             {spec.name: spec.weight for spec in specs},
@@ -147,17 +147,35 @@ class Scorer:
             calibrate=settings.calibration.method == "temperature",
         )[2]
 
+    def _own(self, spec: ViewSpec, answers: Sequence[Mapping[str, Promise]], collected: Floats) -> Floats:
+        """Return what a view says of the first folds, at its own temperature; worked out once for the same answers."""
+        promises = tuple(of_fold[spec.name] for of_fold in answers)
+        if promises not in self._at_temperature:
+            part = self._parts[len(promises) - 1]
+            rows = collected[part.rows]
+            linear = promises[-1].result()[0]
+            self._at_temperature[promises] = at_own_temperature(rows, part.y)[1] if linear else rows
+        return self._at_temperature[promises]
+
     @property
     def _n_types(self) -> int:
         return len(self.data.section_types)
 
     def _features_of(self, spec: ViewSpec, inputs: Inputs) -> Features:
-        key = (id(inputs), spec.kind, spec.n_max if spec.kind == "tfidf" else 0)
+        if spec.kind != "tfidf":
+            return self._known_features((id(inputs), spec.kind), partial(features, spec, inputs), spec)
+        longest = max(spec.n_max, self._longest)
+        read = partial(features, replace(spec, n_max=longest), inputs)
+        every = self._known_features((id(inputs), spec.kind, longest), read, spec)
+        some = partial(_shorter_terms, every, spec.n_max)
+        return self._known_features((id(inputs), spec.kind, spec.n_max), some, spec)
+
+    def _known_features(self, key: Hashable, make: Callable[[], Features], spec: ViewSpec) -> Features:
         if key not in self._features:
-            self._features[key] = features(spec, inputs)
+            self._features[key] = make()
         return replace(self._features[key], spec=spec)
 
-    def _ask(self, feats: Features, spec: ViewSpec, fold: int) -> Future[tuple[bool, Floats]]:
+    def _ask(self, feats: Features, spec: ViewSpec, fold: int) -> Promise:
         """Return the answers of a view for a fold, or the promise of them."""
         laid_out = (id(feats.X), spec.kind, spec.min_df if spec.kind == "tfidf" else 0, fold)
         key = (laid_out, type(spec.classifier).__qualname__, repr(sorted(spec.classifier.get_params().items())))
@@ -185,11 +203,17 @@ class Scorer:
                 self._designs.popitem(last=False)
         return made
 
-    def _call_off(self, waiting: Sequence[Mapping[str, Future[tuple[bool, Floats]]]]) -> None:
+    def _call_off(self, waiting: Sequence[Mapping[str, Promise]]) -> None:
         """Cancel what has not begun, so that it is asked for anew when it is wanted again."""
         cancelled = {id(future) for answers in waiting for future in answers.values() if future.cancel()}
         if cancelled:
             self._answers = {key: future for key, future in self._answers.items() if id(future) not in cancelled}
+
+
+def _shorter_terms(feats: Features, n_max: int) -> Features:
+    """Return the counts of terms of so many words at most: what `features` counts, without reading the texts again."""
+    columns = [column for column, term in enumerate(feats.terms) if term.count(" ") < n_max]
+    return replace(feats, X=feats.X[:, columns], terms=[feats.terms[column] for column in columns])
 
 
 def _part(data: Data, step: int) -> _Part:

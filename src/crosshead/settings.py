@@ -5,11 +5,13 @@ The only module that imports hydra and omegaconf.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -54,6 +56,25 @@ class EncoderSettings(_Settings):
     prompt: str
     max_tokens: int | None = Field(default=None, ge=8)
     engine: Literal["auto", "openvino", "onnxruntime"]
+    kind: Literal["graph", "static"] = "graph"
+    """The model itself, or token vectors distilled from it."""
+    dimensions: int = Field(default=256, ge=1)
+    """Of a static encoder."""
+    long: Literal["cut", "windows"] = "cut"
+    """What happens to a paragraph beyond ``max_tokens``."""
+
+    def options(self) -> dict[str, Any]:
+        """Return what `encoders.open.open_encoder` takes besides the source."""
+        return {
+            "name": self.name,
+            "sha256": self.sha256,
+            "prompt": self.prompt,
+            "max_tokens": self.max_tokens,
+            "engine": self.engine,
+            "kind": self.kind,
+            "n_dimensions": self.dimensions,
+            "long": self.long,
+        }
 
 
 class ViewSettings(_Settings):
@@ -182,6 +203,17 @@ def choices(overrides: Sequence[str] = (), root: Path | None = None) -> dict[str
 
 
 def _compose(overrides: Sequence[str], root: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Compose, or remember: a search composes the same many times, and everything that decides is part of the key."""
+    files = sorted((root / "conf").rglob("*.yaml"))
+    state = [(str(path), (stat := path.stat()).st_mtime_ns, stat.st_size) for path in files]
+    plain, chosen = _compose_once(tuple(overrides), root, tuple(state), tuple(sorted(os.environ.items())))
+    return copy.deepcopy(plain), dict(chosen)
+
+
+@lru_cache(maxsize=64)
+def _compose_once(
+    overrides: tuple[str, ...], root: Path, files: tuple[object, ...], environ: tuple[object, ...]
+) -> tuple[dict[str, Any], dict[str, str]]:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException

@@ -62,7 +62,7 @@ class Study(AbstractContextManager["Study"]):
     n_steps
         Folds.
     first
-        Values by configuration key that are tried first, so that the search never ends below what there is already.
+        Values by configuration key that are tried first, so that the search does not end below what there is already.
 
     Raises
     ------
@@ -210,11 +210,11 @@ class Study(AbstractContextManager["Study"]):
         return values
 
     def _params_of(self, values: Mapping[str, Value]) -> dict[str, Value]:
-        """Return the dimensions that have these values; nothing where one lies outside of its range."""
+        """Return the dimensions that have these values, or the nearest steps; nothing where one is out of its range."""
         active = {name: dim for name, dim in self.search.space.items() if self.search.active(name, values)}
         if not all(dimension.holds(values.get(dimension.key)) for dimension in active.values()):
             return {}
-        return {name: values[dimension.key] for name, dimension in active.items()}
+        return {name: dimension.on_step(values[dimension.key]) for name, dimension in active.items()}
 
     def _take_up_dead(self) -> None:
         """Mark trials failed whose process is gone, and queue their values once more, each once."""

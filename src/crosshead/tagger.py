@@ -274,7 +274,7 @@ class Tagger:
     def conclude(self, looked: Looked, lengths: Sequence[int]) -> list[list[Tag]]:
         """Let neighbours inform each other and decide; ``lengths`` counts the paragraphs of each article in order."""
         proba = self.decode(looked, lengths)
-        tags = [self._tag(row, int(cut)) for row, cut in zip(proba, looked.n_truncated, strict=True)]
+        tags = self._tags(proba, looked.n_truncated)
         ends = np.cumsum([0, *lengths])
         return [tags[ends[i] : ends[i + 1]] for i in range(len(lengths))]
 
@@ -282,9 +282,7 @@ class Tagger:
         """Probabilities (n_paragraphs, n_section_types) after neighbours informed each other."""
         if not len(looked):
             return np.zeros((0, len(self.section_types)))
-        ends = np.cumsum([0, *lengths])
-        parts = [self.transitions.decode(looked.log_proba[ends[i] : ends[i + 1]]) for i in range(len(lengths))]
-        proba: Floats = np.exp(np.concatenate(parts))
+        proba: Floats = np.exp(self.transitions.decode_all(looked.log_proba, lengths))
         return proba
 
     def predict_proba(self, articles: Sequence[Sequence[str]]) -> Floats:
@@ -302,20 +300,29 @@ class Tagger:
         """Probabilities of inputs that were read before; ``lengths`` counts the paragraphs of each article in order."""
         return self.decode(self.look_at(inputs), lengths)
 
-    def _tag(self, proba: NDArray[np.float64], truncated_tokens: int) -> Tag:
-        best = int(proba.argmax())
-        return Tag(
-            section_type=self.section_types[best],
-            confidence=float(proba[best]),
-            scores=dict(zip(self.section_types, (float(p) for p in proba), strict=True)),
-            abstained=bool(proba[best] < self.threshold),
-            truncated_tokens=truncated_tokens,
-            label_set=self._label_set(proba, best),
-        )
+    def _tags(self, proba: Floats, n_truncated: NDArray[np.int64]) -> list[Tag]:
+        best = proba.argmax(axis=1)
+        abstained = proba[np.arange(len(proba)), best] < self.threshold
+        columns = (proba.tolist(), best.tolist(), abstained.tolist(), n_truncated.tolist(), self._label_sets(proba, best))
+        return [
+            Tag(
+                section_type=self.section_types[winner],
+                confidence=scores[winner],
+                scores=dict(zip(self.section_types, scores, strict=True)),
+                abstained=unsure,
+                truncated_tokens=cut,
+                label_set=label_set,
+            )
+            for scores, winner, unsure, cut, label_set in zip(*columns, strict=True)
+        ]
 
-    def _label_set(self, proba: NDArray[np.float64], best: int) -> tuple[str, ...]:
-        """As ``evaluation.label_sets``, for one row."""
+    def _label_sets(self, proba: Floats, best: NDArray[np.int64]) -> list[tuple[str, ...]]:
+        """As ``evaluation.label_sets``, but the best section type belongs to its set in any case."""
         if self.conformal_quantile is None:
-            return ()
+            return [()] * len(proba)
         within = 1 - proba <= self.conformal_quantile
-        return tuple(name for i, name in enumerate(self.section_types) if within[i] or i == best)
+        within[np.arange(len(proba)), best] = True
+        return [
+            tuple(name for name, is_within in zip(self.section_types, row, strict=True) if is_within)
+            for row in within.tolist()
+        ]

@@ -355,7 +355,8 @@ def _log_inputs(client: Any, run_id: str, inputs: list[Any]) -> None:
 
     for left in reversed(range(_MOST_TRIES)):
         try:
-            return client.log_inputs(run_id, datasets=inputs)
+            client.log_inputs(run_id, datasets=inputs)
+            return
         except MlflowException as error:
             if not left or "IntegrityError" not in str(error):
                 raise

@@ -11,14 +11,16 @@ import click
 
 from crosshead.cli.exits import Exit
 from crosshead.cli.group import CONTEXT, command
-from crosshead.cli.sitting import Project, check_installed, open_project
+from crosshead.cli.sitting import check_installed, open_project
 from crosshead.cli.words import counted, printable
 from crosshead.errors import DataError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from crosshead.articles import Article
     from crosshead.data_diff import DataDiff, LabelChange
+    from crosshead.labelling.corrections import Placed
     from crosshead.labelling.votes import Merged, Vote
 
 DIFFERENT = 1
@@ -48,6 +50,7 @@ def data() -> None:
 @click.option("--into", type=click.Path(path_type=Path), help="Annotation file; the project's by default.")
 @click.option("--replace", is_flag=True, help="Where an annotator labels a paragraph anew, let the new label win.")
 @click.option("--dry-run", is_flag=True, help="Check everything, write nothing.")
+@click.option("--all", "everything", is_flag=True, help=f"List everything set aside, not the first {N_SHOWN}.")
 @click.option("--taxonomy", metavar="NAME", help="Section types of conf/taxonomy/NAME.yaml.")
 def import_(
     files: tuple[Path, ...],
@@ -56,6 +59,7 @@ def import_(
     into: Path | None,
     replace: bool,
     dry_run: bool,
+    everything: bool,
     taxonomy: str | None,
 ) -> int:
     """Take labels into the project's annotations.
@@ -63,19 +67,28 @@ def import_(
     FILE is a label log (.jsonl), a Label Studio export (.json, JSON or JSON-MIN) or an annotation file (.csv), such as
     corrections or a queue that was filled in. Labels are checked against the project's articles and section types; one
     that contradicts another of the same annotator is an error that names both. Those that are there change nothing.
+
+    Corrections of the served page are taken in where a paragraph of the corpus has their text, the last of each reader.
+    The others are named, counted, and left in their file: import it again when their article is in the corpus.
     """
     check_installed("crosshead data import", page=False)
-    from crosshead.labelling.votes import credit, merge, read_all_votes, read_votes, take_into
+    from crosshead.labelling.corrections import place
+    from crosshead.labelling.votes import credit, merge, read_votes, take_into
+    from crosshead.readers import read_articles
 
     project = open_project(taxonomy)
     target = into or project.annotations
-    new = credit(read_all_votes(files, _read_names(names)), annotator)
-    _check(new, project)
+    known_names = _read_names(names)
+    new = credit([vote for file in files for vote in read_votes(file, known_names)], annotator)
+    articles, section_types = list(read_articles(project.articles)), project.settings.taxonomy.section_types
+    placed = place(new, articles, section_types)
+    _check(placed.votes, articles, section_types)
     if dry_run:
-        merged = merge(read_votes(target) if target.exists() else [], new, replace_known=replace)
+        merged = merge(read_votes(target) if target.exists() else [], placed.votes, replace_known=replace)
     else:
-        merged = take_into(target, new, replace_known=replace)
+        merged = take_into(target, placed.votes, replace_known=replace)
     _say(merged, target, written=not dry_run)
+    _say_set_aside(placed, None if everything else N_SHOWN)
     return Exit.OK
 
 
@@ -140,13 +153,13 @@ def _read_names(given: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _check(votes: Sequence[Vote], project: Project) -> None:
+def _check(votes: Sequence[Vote], articles: Sequence[Article], section_types: Sequence[str]) -> None:
     """Check labels against the project; an error names the file, too."""
     from crosshead.annotations import check_annotations
-    from crosshead.readers import read_articles
+    from crosshead.labelling.votes import check_votes, last_words
 
-    articles = list(read_articles(project.articles))
-    section_types = project.settings.taxonomy.section_types
+    votes = last_words(votes)
+    check_votes(votes)
     try:
         check_annotations([vote.annotation for vote in votes], articles, section_types)
     except DataError:
@@ -164,10 +177,26 @@ def _say(merged: Merged, target: Path, *, written: bool) -> None:
     told = [f"{merged.n_added:,} added", f"{merged.n_known:,} there already"]
     if merged.n_replaced:
         told.append(f"{merged.n_replaced:,} replaced")
+    if merged.n_overruled:
+        told.append(f"{merged.n_overruled:,} overruled by a later correction of the same reader")
     disputed = len(count_votes(merged.annotations).disputed)
     click.echo(f"{'' if written else 'would be '}{', '.join(told)}: {target}, {len(merged.annotations):,} labels")
     if disputed:
         click.echo(f"a tie of votes and no label: {counted(disputed, 'paragraph')}; next: crosshead adjudicate")
+
+
+def _say_set_aside(placed: Placed, n_shown: int | None) -> None:
+    if placed.n_moved:
+        click.echo(f"found by their text alone: {counted(placed.n_moved, 'correction')}")
+    if not placed.set_aside:
+        return
+    click.echo(f"set aside, and left in their files: {counted(len(placed.set_aside), 'correction')}")
+    for item in placed.set_aside[:n_shown]:
+        given = item.vote.annotation
+        click.echo(f"  {item.vote.where}: {printable(given.article_id)}#{given.paragraph}: {printable(item.reason)}")
+    if n_shown is not None and len(placed.set_aside) > n_shown:
+        click.echo(f"  … and {len(placed.set_aside) - n_shown:,} more; --all lists them")
+    click.echo("import the file again when their articles are in the corpus")
 
 
 def _show(out: Console, found: DataDiff, n_shown: int | None) -> None:

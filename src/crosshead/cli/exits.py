@@ -16,6 +16,7 @@ class Exit(IntEnum):
     MODEL = 4
     TRACKING = 5
     MISSING_EXTRA = 6
+    DRIFT = 7
     UNEXPECTED = 70
     INTERRUPTED = 130
     CLOSED_PIPE = 141
@@ -29,6 +30,7 @@ MEANINGS = {
     Exit.MODEL: "encoder or saved tagger missing, damaged or foreign",
     Exit.TRACKING: "MLflow store cannot be used",
     Exit.MISSING_EXTRA: "an optional part of crosshead is not installed",
+    Exit.DRIFT: "the text has changed: a check of `crosshead monitor` stands at alarm",
     Exit.UNEXPECTED: "a mistake in crosshead; please report it",
     Exit.INTERRUPTED: "interrupted (Ctrl-C)",
     Exit.CLOSED_PIPE: "whoever read the output left before its end",

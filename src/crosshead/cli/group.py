@@ -48,6 +48,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "data": ("crosshead.cli.data:data", "Bring labels together; show what changed in a corpus."),
     },
     "Look after": {
+        "monitor": ("crosshead.cli.monitor:monitor", "Say whether the model still fits the text."),
         "doctor": ("crosshead.cli.doctor:doctor", "Show what is installed, chosen and left over."),
         "config": ("crosshead.cli.config:config", "Show or check the configuration."),
     },

@@ -97,10 +97,11 @@ def _read_articles(file: InputFile, stream: io.BufferedReader) -> Iterator[list[
         elif article is None:
             return
         else:
-            yield [_item(file, article)]
+            yield [item_of(file.place, file.article_id, article)]
 
 
-def _item(file: InputFile, article: Article) -> Item:
-    if article.article_id in ("", stem_of(Path(file.place))):
-        article = replace(article, article_id=file.article_id)
-    return Item(article.texts, file=file.place, article=article)
+def item_of(place: str, article_id: str, article: Article, line: int | None = None) -> Item:
+    """Make an item of an article; one that nobody named gets ``article_id``, the name that no other file has."""
+    if article.article_id in ("", stem_of(Path(place))):
+        article = replace(article, article_id=article_id)
+    return Item(article.texts, file=place, article=article, line=line)

@@ -68,11 +68,7 @@ def open_encoder_of(settings: Settings) -> tuple[CachedEncoder, Path]:
     return open_encoder(
         chosen.source,
         settings.cache_dir,
-        name=chosen.name,
-        sha256=chosen.sha256,
-        prompt=chosen.prompt,
-        max_tokens=chosen.max_tokens,
-        engine=chosen.engine,
+        **chosen.options(),
     )
 
 

@@ -102,10 +102,10 @@ def _best_trials(searched: Searched, objective: str) -> Table:
     best = sorted(complete, key=lambda trial: (trial.score if lower_first else -trial.score, trial.number))  # type: ignore[operator]
     keys = list(dict.fromkeys(key for trial in best[:N_SHOWN] for key in trial.values))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("trial", header_style="bold")
-    for column in (objective, *keys):
-        table.add_column(column, header_style="bold", justify="right")
+    table.add_column("trial", header_style="bold", overflow="fold")
     for trial in best[:N_SHOWN]:
-        values = (Text(printable(str(trial.values.get(key, "–")))) for key in keys)
-        table.add_row(str(trial.number + 1), f"{trial.score:.4f}", *values)
+        table.add_column(str(trial.number + 1), header_style="bold", justify="right", no_wrap=True)
+    table.add_row(objective, *(f"{trial.score:.4f}" for trial in best[:N_SHOWN]))
+    for key in keys:
+        table.add_row(key, *(Text(printable(str(trial.values.get(key, "–")))) for trial in best[:N_SHOWN]))
     return table

@@ -9,6 +9,8 @@ from crosshead.cli.exits import Exit
 from crosshead.cli.words import counted, printable
 from crosshead.errors import StoreError
 
+WIDE = 120
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -41,7 +43,7 @@ def show_sweep(out: Console, sweep: Sweep, *, command: str) -> None:
 
     failed = f", {counted(len(sweep.failed), 'failed')}" if sweep.failed else ""
     out.print(Text.assemble((counted(len(sweep.outcomes), "job"), "bold green"), failed))
-    out.print(_table(sweep))
+    out.print(_table(sweep, out.width))
     for outcome in sweep.failed:
         out.print(Text(f"✗ {printable(outcome.label)}: {printable(outcome.error or '')}", style="red"))
     for note in sweep.notes:
@@ -53,15 +55,20 @@ def show_sweep(out: Console, sweep: Sweep, *, command: str) -> None:
     out.print(f"next:    crosshead {command} {words}".rstrip(), soft_wrap=True)
 
 
-def _table(sweep: Sweep) -> Table:
+def _table(sweep: Sweep, width: int) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     from crosshead.sweep_results import COLUMNS, cells
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for i, column in enumerate(("job", *COLUMNS)):
-        table.add_column(column, header_style="bold", justify="left" if i == 0 else "right")
+    narrow = width < WIDE
+    table.add_column("job", header_style="bold", overflow="fold")
+    rows = [cells(sweep, outcome) for outcome in sweep.outcomes]
+    for i, column in enumerate(COLUMNS):
+        # On a narrow terminal lines break between words, and the job's name gives way: no figure is cut off.
+        words = [word for text in (column, *(row[i] for row in rows if row)) for word in text.split()]
+        table.add_column(column, header_style="bold", justify="right", width=max(map(len, words)) if narrow else None)
     for outcome in sweep.outcomes:
         if row := cells(sweep, outcome):
             table.add_row(Text(printable(outcome.label)), *map(Text, row))

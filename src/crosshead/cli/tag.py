@@ -8,10 +8,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from crosshead.cli.archive import Archive, archive_options, is_folder, tag_archive
 from crosshead.cli.exits import Exit
 from crosshead.cli.group import command
 from crosshead.cli.words import counted, printable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from crosshead.cli.items import Answer, Item
     from crosshead.loading import Model
 
-FORMATS = ("table", *MAKERS)
+FORMATS = ("table", *MAKERS, "parquet")
 INPUT_FORMATS = ("auto", "markdown", "html", "text", "jsonl", "csv", "parquet")
 TABLE_WIDTH = 100
 """Columns of a table that goes into a file."""
@@ -43,6 +44,7 @@ class _Stopped(Exception):
     "crosshead tag article.md",
     "crosshead tag archive/ --format csv --output archive.csv",
     "zcat feed.jsonl.gz | crosshead tag - --input-format jsonl > tagged.jsonl",
+    "crosshead tag archive/ 'feeds/*.jsonl.zst' --output tagged/ --workers 4",
 )
 @click.argument("names", metavar="FILE...", nargs=-1, required=True)
 @click.option(
@@ -50,10 +52,16 @@ class _Stopped(Exception):
     "-f",
     "output_format",
     type=click.Choice(FORMATS),
-    help="How the answer is written.  [default: by the ending of --output; table on a terminal, else jsonl]",
+    help="How the answer is written.  [default: by the ending of --output; table on a terminal, else jsonl; "
+    "parquet in a folder]",
 )
 @model_option
-@click.option("--output", "-o", metavar="FILE", help="Write here, whole or not at all.  [default: standard output]")
+@click.option(
+    "--output",
+    "-o",
+    metavar="FILE|FOLDER",
+    help="Write here: a file, whole or not at all; or a folder, part by part.  [default: standard output]",
+)
 @click.option(
     "--input-format",
     type=click.Choice(INPUT_FORMATS),
@@ -67,6 +75,7 @@ class _Stopped(Exception):
     help="What an input that cannot be tagged does: exit code 0 all the same, or the end at the first one.  "
     "[default: it is named and passed over, and the exit code is 1]",
 )
+@archive_options
 def tag(
     names: tuple[str, ...],
     output_format: str | None,
@@ -74,22 +83,30 @@ def tag(
     output: str | None,
     input_format: str,
     keep_going: bool | None,
+    **archive: Any,
 ) -> int:
     """Tag the paragraphs of articles, or of a feed in JSONL.
 
-    FILE is a Markdown, HTML, text, JSONL, CSV or Parquet file, a folder, a quoted pattern such as 'news/**/*.md',
-    or - for standard input.
+    FILE is a Markdown, HTML, text, JSONL, CSV or Parquet file, also with .gz or .zst, a folder, a quoted pattern such
+    as 'news/**/*.md', or - for standard input.
 
     A line {"id": "7", "text": "…"} of JSONL is a text on its own; {"article_id": "a", "paragraphs": ["…", "…"]} is an
     article. Each line gives one line, in order; a bad one gives {"error": …, "line": n}.
+
+    For archives there is --output FOLDER: parts of fixed size, several processes, and --resume for a job that was
+    stopped; docs/batch.md tells more.
     """
     from crosshead.cli import inputs
     from crosshead.loading import load
 
+    wanted = Archive(**archive)
+    if is_folder(output, output_format, wanted):
+        return tag_archive(names, str(output), output_format, input_format, model, keep_going, wanted)
+    _refuse_folder_options(output_format, wanted)
     _refuse_overwriting(names, output)
     loaded = load(model)
     found = inputs.find(names, input_format)
-    _tell_ignored(found.ignored)
+    tell_ignored(found.ignored)
     several = len(found.files) + len(found.problems) > 1
     chosen = output_format or _default_format(output)
     count = _Count(names_failures=chosen != "table", stops=keep_going is False)
@@ -171,17 +188,22 @@ def _default_format(output: str | None) -> str:
     return "table" if sys.stdout.isatty() else "jsonl"
 
 
+def _refuse_folder_options(output_format: str | None, wanted: Archive) -> None:
+    given = [*(["--format parquet"] if output_format == "parquet" else []), *wanted.asked()]
+    if given:
+        raise click.UsageError(f"{given[0]} goes with --output FOLDER; name one")
+
+
 def _refuse_overwriting(names: Sequence[str], output: str | None) -> None:
     if output in (None, "-"):
         return
     target = Path(str(output))
-    if target.is_dir():
-        raise click.UsageError(f"--output {output!r} is a folder; name a file")
     if target.is_file() and any(os.path.exists(name) and os.path.samefile(name, target) for name in names):
         raise click.UsageError(f"--output {output!r} is one of the inputs; name another file")
 
 
-def _tell_ignored(ignored: Sequence[Path]) -> None:
+def tell_ignored(ignored: Sequence[Path]) -> None:
+    """Name the first files of folders that were passed over."""
     if ignored:
         some = ", ".join(printable(path.name) for path in ignored[:3])
         files = counted(len(ignored), "file")

@@ -6,6 +6,7 @@ tensor for both inputs once produced a graph that ignored its text and looked fa
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.resources
 import importlib.util
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.encoders.graph import GRAPH, TOKENIZER, About, GraphEncoder
+from crosshead.encoders.graph import GRAPH, OVERLAP, TOKENIZER, About, GraphEncoder
 from crosshead.errors import EncoderError
 
 EXPORT_VERSION = 1
@@ -183,6 +184,7 @@ def graph_for(
     sha256: str | None = None,
     prompt: str = "",
     max_tokens: int | None = None,
+    long: str = "cut",
 ) -> Path:
     """Return the graph folder of an encoder, exporting it when it is not there yet.
 
@@ -197,6 +199,24 @@ def graph_for(
     if not _is_complete(target):
         shutil.rmtree(target, ignore_errors=True)
         export(folder, target, name=name, prompt=prompt, max_tokens=max_tokens)
+    return target if long == "cut" else _reading_windows(target)
+
+
+def _reading_windows(graph: Path) -> Path:
+    """Return the folder of the same graph that reads long texts in windows."""
+    target = graph.with_name(f"{graph.name}-windows")
+    if not _is_complete(target):
+        shutil.rmtree(target, ignore_errors=True)
+        about = About.read(graph)
+        work = Path(tempfile.mkdtemp(prefix=".export-", dir=graph.parent))
+        try:
+            for file in (GRAPH, TOKENIZER):
+                shutil.copyfile(graph / file, work / file)
+            named = hashlib.sha256(f"{about.fingerprint}\0windows\0{OVERLAP}".encode()).hexdigest()
+            dataclasses.replace(about, fingerprint=named, long="windows").write(work)
+            os.replace(work, target)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     return target
 
 

@@ -22,8 +22,14 @@ from crosshead.tagger import Encoded
 
 GRAPH, TOKENIZER, ABOUT = "graph.onnx", "tokenizer.json", "encoder.json"
 LENGTH_STEP = 16
+NO_WINDOW = 2**31 - 1
+"""As ``max_tokens``: the whole text is read."""
 TOKENS_PER_BATCH = 2048
 TEXTS_PER_CHUNK = 4096
+LONG = ("cut", "windows")
+"""What may happen to a text that is longer than the model reads."""
+OVERLAP = 4
+"""Neighbouring windows share one part in so many: what stands at an edge is read with both its sides."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,10 @@ class About:
     fingerprint: str
     """Names everything that decides a vector: weights, pooling, window, prompt and normalisation."""
     prompt: str = ""
+    kind: str = "graph"
+    """``graph``, or ``static``: token vectors that are looked up."""
+    long: str = "cut"
+    """What happens to a text beyond ``max_tokens``: ``cut``, or ``windows``, whose vectors are pooled."""
 
     @classmethod
     def read(cls, folder: Path) -> About:
@@ -64,10 +74,15 @@ class GraphEncoder:
     ) -> None:
         self.folder = folder
         self.about = About.read(folder)
+        if self.about.kind != "graph" or self.about.long not in LONG:
+            raise EncoderError(
+                f"{folder.name} holds an encoder of kind {self.about.kind!r} with long texts {self.about.long!r}; "
+                f"allowed are 'graph' with {', '.join(map(repr, LONG))}; open it with a newer crosshead"
+            )
         self.choice: Choice = choose(engine)
         self.fingerprint = self.about.fingerprint
         self.n_dimensions = self.about.n_dimensions
-        self.max_tokens = self.about.max_tokens
+        self.max_tokens = NO_WINDOW if self.about.long == "windows" else self.about.max_tokens
         self._n_threads = n_threads
         self._compiled_dir = compiled_dir
         self._engine: Engine | None = None
@@ -86,6 +101,24 @@ class GraphEncoder:
             tokenizer.no_padding()
             tokenizer.no_truncation()
             self._tokenizer = tokenizer
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer, neither padding nor truncating; None before `load`."""
+        return self._tokenizer
+
+    def encode_ids(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Encode rows of token ids, special tokens included, all of one length."""
+        self.load()
+        size = max(1, TOKENS_PER_BATCH // ids.shape[1])
+        batches = (
+            (slice(first, first + size), ids[first : first + size], np.ones_like(ids[first : first + size]))
+            for first in range(0, len(ids), size)
+        )
+        vectors = np.empty((len(ids), self.n_dimensions), dtype=np.float32)
+        assert self._engine is not None
+        self._engine.run(batches, vectors.__setitem__)
+        return vectors
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Encode normalised texts; each different text is encoded once.
@@ -109,12 +142,19 @@ class GraphEncoder:
     def _encode_chunk(self, texts: list[str], vectors: NDArray[np.float32], n_tokens: NDArray[np.int64]) -> None:
         token_ids = self._tokenize(texts)
         n_tokens[:] = [len(ids) for ids in token_ids]
+        if self.about.long == "cut" or n_tokens.max() <= self.about.max_tokens:
+            self._run([self._cut(ids) for ids in token_ids], vectors)
+            return
+        before, after = special_tokens(self._tokenizer)
+        cut = [windows(ids, self.about.max_tokens, len(before), len(after)) for ids in token_ids]
+        pieces = [piece for own in cut for piece in own]
+        of_pieces = np.empty((len(pieces), self.n_dimensions), dtype=np.float32)
+        self._run(pieces, of_pieces)
+        vectors[:] = pool(of_pieces, [len(piece) for piece in pieces], [len(own) for own in cut])
 
-        def receive(rows: NDArray[np.int64], result: NDArray[np.float32]) -> None:
-            vectors[rows] = result
-
+    def _run(self, token_ids: list[list[int]], vectors: NDArray[np.float32]) -> None:
         assert self._engine is not None
-        self._engine.run(self._batches(token_ids), receive)
+        self._engine.run(self._batches(token_ids), vectors.__setitem__)
 
     def _tokenize(self, texts: list[str]) -> list[list[int]]:
         encodings = self._tokenizer.encode_batch_fast([self.about.prompt + text for text in texts])
@@ -122,9 +162,8 @@ class GraphEncoder:
 
     def _batches(self, token_ids: list[list[int]]) -> Iterator[Batch]:
         """Cut the texts, longest first, into batches of one padded length each."""
-        kept = [self._cut(ids) for ids in token_ids]
-        lengths = np.array([len(ids) for ids in kept])
-        padded = np.minimum(-(-lengths // LENGTH_STEP) * LENGTH_STEP, max(self.max_tokens, int(lengths.max())))
+        lengths = np.array([len(ids) for ids in token_ids])
+        padded = np.minimum(-(-lengths // LENGTH_STEP) * LENGTH_STEP, max(self.about.max_tokens, int(lengths.max())))
         for length in np.unique(padded)[::-1]:
             rows = np.flatnonzero(padded == length)
             size = max(1, TOKENS_PER_BATCH // int(length))
@@ -133,10 +172,40 @@ class GraphEncoder:
                 ids = np.zeros((len(batch), int(length)), dtype=np.int64)
                 mask = np.zeros_like(ids)
                 for row, which in enumerate(batch):
-                    ids[row, : lengths[which]] = kept[which]
+                    ids[row, : lengths[which]] = token_ids[which]
                     mask[row, : lengths[which]] = 1
                 yield batch, ids, mask
 
     def _cut(self, ids: list[int]) -> list[int]:
         """Keep the window; the last token kept is the closing special token, as the model saw it in training."""
-        return ids if len(ids) <= self.max_tokens else [*ids[: self.max_tokens - 1], ids[-1]]
+        most = self.about.max_tokens
+        return ids if len(ids) <= most else [*ids[: most - 1], ids[-1]]
+
+
+def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Return the ids that a tokenizer puts before a text, and those after it."""
+    around = tokenizer.encode("a")
+    inner = [place for place, special in enumerate(around.special_tokens_mask) if not special]
+    return around.ids[: inner[0]], around.ids[inner[-1] + 1 :]
+
+
+def windows(ids: list[int], most: int, n_before: int, n_after: int) -> list[list[int]]:
+    """Cut token ids into overlapping windows of at most ``most``, each between the special tokens of the whole."""
+    if len(ids) <= most:
+        return [ids]
+    before, after = ids[:n_before], ids[len(ids) - n_after :]
+    inner = ids[n_before : len(ids) - n_after]
+    size = most - n_before - n_after
+    shared = size // OVERLAP
+    starts = range(0, len(inner) - shared, size - shared)
+    return [[*before, *inner[start : start + size], *after] for start in starts]
+
+
+def pool(vectors: NDArray[np.float32], n_tokens: Sequence[int], n_windows: Sequence[int]) -> NDArray[np.float32]:
+    """Average the vectors of each text's windows by their tokens, to unit length; a single window stays as it is."""
+    counts = np.asarray(n_windows)
+    first = np.cumsum(counts) - counts
+    sums = np.add.reduceat(vectors * np.asarray(n_tokens, dtype=np.float32)[:, None], first, axis=0)
+    pooled: NDArray[np.float32] = sums / np.sqrt(np.einsum("nd,nd->n", sums, sums))[:, None]
+    pooled[counts == 1] = vectors[first[counts == 1]]
+    return pooled

@@ -8,6 +8,8 @@ from pathlib import Path
 from crosshead.cache import CachedEncoder
 from crosshead.encoders.export import graph_for
 from crosshead.encoders.graph import GraphEncoder
+from crosshead.encoders.saved import from_folder
+from crosshead.encoders.static import N_DIMENSIONS, StaticEncoder, static_for
 
 
 def open_encoder(
@@ -19,10 +21,14 @@ def open_encoder(
     prompt: str = "",
     max_tokens: int | None = None,
     engine: str = "auto",
+    kind: str = "graph",
+    n_dimensions: int = N_DIMENSIONS,
+    long: str = "cut",
     report: Callable[[int, int], None] | None = None,
 ) -> tuple[CachedEncoder, Path]:
     """Return the encoder and the folder of its graph, exporting the graph where it is not there yet.
 
+    ``kind="static"`` distils the encoder that ``source`` names, and ``n_dimensions`` are kept of its vectors.
     Vectors of different engines are kept apart: they differ in their last bits.
 
     Raises
@@ -30,12 +36,18 @@ def open_encoder(
     EncoderError
         If the weights are missing, not the expected ones, or cannot be exported faithfully.
     """
-    graph_dir = graph_for(source, cache_dir / "graphs", name=name, sha256=sha256, prompt=prompt, max_tokens=max_tokens)
-    graph = GraphEncoder(graph_dir, engine=engine, compiled_dir=cache_dir / "compiled")
-    return with_cache(graph, cache_dir, report), graph_dir
+    folder = graph_for(
+        source, cache_dir / "graphs", name=name, sha256=sha256, prompt=prompt, max_tokens=max_tokens, long=long
+    )
+    if kind == "static":
+        folder = static_for(folder, cache_dir / "graphs", n_dimensions=n_dimensions, engine=engine)
+    encoder = from_folder(folder, engine=engine, compiled_dir=cache_dir / "compiled")
+    return with_cache(encoder, cache_dir, report), folder
 
 
-def with_cache(graph: GraphEncoder, cache_dir: Path, report: Callable[[int, int], None] | None = None) -> CachedEncoder:
+def with_cache(
+    graph: GraphEncoder | StaticEncoder, cache_dir: Path, report: Callable[[int, int], None] | None = None
+) -> CachedEncoder:
     """Put the cache in front of an encoder that is at hand, such as a saved tagger's."""
     return CachedEncoder(
         lambda: graph,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crosshead.annotations import Annotation, is_settlement, read_annotations
+from crosshead.annotations import Annotation, is_correction, is_settlement, read_annotations
 from crosshead.errors import DataError
 from crosshead.labelling.durable import LineFile, write_durably
 from crosshead.labelling.label_studio import read_label_studio
@@ -19,6 +19,7 @@ from crosshead.labelling.store import columns_for, read_header, to_csv, to_row
 TABLE = "table"
 """The source of a label that was filled in with a spreadsheet."""
 
+_SHORTEST_DIGEST = 16
 Identity = tuple[str, int, str]
 """An article_id, a paragraph, and who may say only one thing about it: an annotator, or the adjudication."""
 
@@ -45,6 +46,8 @@ class Merged:
     n_added: int
     n_replaced: int
     n_known: int
+    n_overruled: int = 0
+    """New corrections that a later one of the same reader overrules."""
 
 
 def read_votes(path: Path, names: Mapping[str, str] | None = None) -> list[Vote]:
@@ -90,10 +93,22 @@ def credit(votes: Iterable[Vote], annotator: str) -> list[Vote]:
 
 
 def read_all_votes(paths: Iterable[Path], names: Mapping[str, str] | None = None) -> list[Vote]:
-    """Read files one after the other and refuse contradictions between them."""
-    votes = [vote for path in paths for vote in read_votes(path, names)]
+    """Read files one after the other and refuse contradictions between them; of corrections the last words are kept."""
+    votes = last_words(vote for path in paths for vote in read_votes(path, names))
     check_votes(votes)
     return votes
+
+
+def last_words(votes: Iterable[Vote]) -> list[Vote]:
+    """Keep of the corrections that a reader gave one text at one place the last; all else as it is."""
+    kept: dict[object, Vote] = {}
+    for number, vote in enumerate(votes):
+        text = vote.annotation.text_sha256[:_SHORTEST_DIGEST]
+        key = (vote.identity, text) if is_correction(vote.annotation) else number
+        other = kept.get(key)
+        if other is None or not _is_later(other.annotation, vote.annotation):
+            kept[key] = vote
+    return list(kept.values())
 
 
 def check_votes(votes: Iterable[Vote]) -> None:
@@ -115,17 +130,21 @@ def check_votes(votes: Iterable[Vote]) -> None:
 def merge(known: Sequence[Vote], new: Sequence[Vote], *, replace_known: bool = False) -> Merged:
     """Add what is new to what is known; what is known already changes nothing.
 
+    Readers of the served page may change their minds: their later correction replaces an earlier one.
+
     Raises
     ------
     DataError
         If an annotator contradicts themselves, naming both rows; not where ``replace_known`` lets the new one win.
     """
+    words = last_words(new)
     check_votes(known)
-    check_votes(new)
+    check_votes(words)
     at = {vote.identity: i for i, vote in enumerate(known)}
     annotations = [vote.annotation for vote in known]
     n_added = n_replaced = n_known = 0
-    for vote in new:
+    n_overruled = len(new) - len(words)
+    for vote in words:
         position = at.get(vote.identity)
         if position is None:
             at[vote.identity] = len(annotations)
@@ -133,15 +152,20 @@ def merge(known: Sequence[Vote], new: Sequence[Vote], *, replace_known: bool = F
             n_added += 1
             continue
         held = annotations[position]
+        both_corrections = is_correction(held) and is_correction(vote.annotation)
         if held.section_type == vote.annotation.section_type and _same_text(held, vote.annotation):
             n_known += 1
-        elif replace_known:
+            if both_corrections and _is_later(vote.annotation, held):
+                annotations[position] = vote.annotation
+        elif both_corrections and _is_later(held, vote.annotation):
+            n_overruled += 1
+        elif both_corrections or replace_known:
             annotations[position] = vote.annotation
             n_replaced += 1
         else:
             _check_texts(known[position], vote)
             raise _contradiction(known[position], vote, "keep one of the two, or let the new one win with --replace")
-    return Merged(annotations, n_added, n_replaced, n_known)
+    return Merged(annotations, n_added, n_replaced, n_known, n_overruled)
 
 
 def take_into(path: Path, new: Sequence[Vote], *, replace_known: bool = False) -> Merged:
@@ -149,13 +173,18 @@ def take_into(path: Path, new: Sequence[Vote], *, replace_known: bool = False) -
     with LineFile(path, lambda tail: True).locked():
         known = _read_csv(path) if path.exists() else []
         merged = merge(known, new, replace_known=replace_known)
-        if merged.n_added or merged.n_replaced or not path.exists():
+        if merged.annotations != [vote.annotation for vote in known] or not path.exists():
             write_durably(path, to_csv(map(to_row, merged.annotations), columns_for(read_header(path))))
     return merged
 
 
 def _read_csv(path: Path) -> list[Vote]:
     return [Vote(found, f"line {found.line} of {path}") for found in read_annotations(path)]
+
+
+def _is_later(one: Annotation, other: Annotation) -> bool:
+    """Compare times; they are written in UTC and alike, so their order is that of the letters."""
+    return one.extra.get("time", "") > other.extra.get("time", "")
 
 
 def _same_text(one: Annotation, other: Annotation) -> bool:

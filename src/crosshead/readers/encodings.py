@@ -8,7 +8,7 @@ import io
 import re
 import zlib
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from crosshead.errors import ArticleError
 
@@ -36,7 +36,15 @@ _NOT_TEXT = (
     (b"\x7fELF", "a program"),
 )
 GZIP_MAGIC = b"\x1f\x8b"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+
+class DamagedZstdError(EOFError):
+    """What the end of a damaged zstd file raises, as that of a gzip file does."""
+
+
 GZIP_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error)
+"""What reading a damaged packed file raises, whichever of the two it is packed with."""
 # The encodings that articles are met in; more would only be taken for each other.
 _CANDIDATES = [
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "koi8_r", "koi8_u"),
@@ -45,6 +53,7 @@ _CANDIDATES = [
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x0b\x1a\x1b")) + b"\x7f"
 _MAX_CONTROL_SHARE = 0.02
 _SAMPLE_BYTES = 256 * 1024
+_ZSTD_BLOCK = 64 * 1024
 _DECLARED = re.compile(rb"""<(?:meta|\?xml)[^>]{0,300}?(?:charset|encoding)\s*=\s*["']?([\w-]{1,40})""", re.IGNORECASE)
 
 
@@ -119,19 +128,43 @@ def guess_encoding(sample: bytes) -> str | None:
 
 
 def unpack(stream: io.BufferedReader) -> BinaryIO:
-    """Give the stream, or what is packed in it if it is gzip."""
-    if stream.peek(2).startswith(GZIP_MAGIC):
+    """Give the stream, or what is packed in it if it is gzip or zstd."""
+    head = stream.peek(4)
+    if head.startswith(GZIP_MAGIC):
         return cast("BinaryIO", gzip.GzipFile(fileobj=stream))
+    if head.startswith(ZSTD_MAGIC):
+        return io.BufferedReader(_Zstd(stream), _ZSTD_BLOCK)
     return stream
+
+
+class _Zstd(io.RawIOBase):
+    """What is packed in a zstd stream, unpacked by pyarrow, whose errors do not say that the file is to blame."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        import pyarrow as pa
+
+        self._unpacked = pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            block = self._unpacked.read(len(buffer))
+        except (OSError, ValueError) as error:  # Arrow's own errors are ValueErrors
+            raise DamagedZstdError(str(error).partition("\n")[0]) from error
+        buffer[: len(block)] = block
+        return len(block)
 
 
 def damaged_gzip(error: BaseException) -> ArticleError:
     """Say what to do about one of ``GZIP_ERRORS``."""
-    return ArticleError(f"it is a damaged gzip file ({error}); pack it again")
+    kind = "zstd" if isinstance(error, DamagedZstdError) else "gzip"
+    return ArticleError(f"it is a damaged {kind} file ({error}); pack it again")
 
 
 def read_limited(stream: io.BufferedReader, limit: int) -> bytes:
-    """Read a whole stream, unpacked if it is gzip, or refuse it: nothing is held beyond ``limit``."""
+    """Read a whole stream, unpacked if it is packed, or refuse it: nothing is held beyond ``limit``."""
     try:
         data = unpack(stream).read(limit + 1)
     except GZIP_ERRORS as error:

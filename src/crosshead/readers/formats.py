@@ -25,6 +25,7 @@ SUFFIXES = {
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
     ".json": "json",
 }
+PACKED_SUFFIXES = (".gz", ".zst")
 
 _HTML = re.compile(r"\s*<(?:!doctype\s+html|\?xml|html|head|body|article|section|div|p|h[1-6])\b", re.IGNORECASE)
 _MARKDOWN = re.compile(
@@ -95,17 +96,17 @@ def detect_format(source: str) -> str:
 
 
 def format_of(path: PurePath) -> str | None:
-    """Name the format that the suffix of a file tells, ``.gz`` behind it not counted; None for other suffixes."""
+    """Name the format that the suffix of a file tells, ``.gz`` and ``.zst`` behind it not counted; None for others."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] == ".gz":
+    if suffixes and suffixes[-1] in PACKED_SUFFIXES:
         suffixes.pop()
     return SUFFIXES.get(suffixes[-1]) if suffixes else None
 
 
 def stem_of(path: PurePath) -> str:
-    """Take ``.gz`` and then one suffix that names a format from the file's name."""
+    """Take ``.gz`` or ``.zst`` and then one suffix that names a format from the file's name."""
     name = path.name
-    if name.lower().endswith(".gz"):
-        name = name[:-3]
+    if path.suffix.lower() in PACKED_SUFFIXES:
+        name = name[: -len(path.suffix)]
     suffix = PurePath(name).suffix
     return name.removesuffix(suffix) if suffix.lower() in SUFFIXES else name

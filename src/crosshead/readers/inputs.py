@@ -153,7 +153,7 @@ def _add_file(path: Path, format: str, found: Found, *, from_search: bool = Fals
         found.ignored.append(path)
     elif told is None and path.suffix:
         reason = (
-            f"its suffix is {path.suffix!r}; read are {_SUFFIXES_IN_WORDS}, each also with .gz; "
+            f"its suffix is {path.suffix!r}; read are {_SUFFIXES_IN_WORDS}, each also with .gz or .zst; "
             "convert it, or say its format"
         )
         found.problems.append(Unreadable(str(path), reason))
@@ -172,7 +172,7 @@ def _find_in_folder(folder: Path, format: str, found: Found) -> None:
         elif path.is_symlink():
             _find(path, format, found)  # says where the link points
     if before == (len(found.files), len(found.problems)):
-        reason = f"the folder holds no file that can be read; read are {_SUFFIXES_IN_WORDS}, each also with .gz"
+        reason = f"the folder holds no file that can be read; read are {_SUFFIXES_IN_WORDS}, each also with .gz or .zst"
         found.problems.append(Unreadable(str(folder), f"{reason}; check the path"))
 
 

@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from itertools import chain
+from typing import Any
 
 from crosshead.errors import ArticleError
 from crosshead.readers.blocks import MAX_ARTICLE_BYTES
@@ -52,12 +53,32 @@ def read_rows(stream: io.BufferedReader, format: str, default_id: str) -> Iterat
         If nothing of the file can be read.
     """
     reader = RowReader(lambda where: f"{default_id}:{where.split()[-1]}")
-    readers = {"jsonl": _read_jsonl, "json": _read_json, "csv": _read_csv, "parquet": _read_parquet}
-    yield from readers[format](stream, reader)
+    yield from _READERS[format](stream, reader)
     yield from reader.finish()
 
 
-def _read_jsonl(stream: io.BufferedReader, reader: RowReader) -> Iterator[Placed]:
+def raw_rows(stream: io.BufferedReader, format: str) -> Iterator[tuple[str, Any]]:
+    """Yield the place of each row and what stands in it, by column, or the ArticleError that it gives.
+
+    Raises
+    ------
+    ArticleError
+        If nothing of the file can be read.
+    """
+    yield from _READERS[format](stream, _Raw())
+
+
+class _Raw:
+    """Stands where a RowReader does, and gives rows as they are."""
+
+    def read(self, where: str, row: object) -> Iterator[tuple[str, Any]]:
+        yield where, row
+
+    def fail(self, where: str, error: ArticleError) -> tuple[str, Any]:
+        return where, error
+
+
+def _read_jsonl(stream: io.BufferedReader, reader: RowReader | _Raw) -> Iterator[Placed]:
     lines = _Lines(stream)
     while (line := _next_line(lines)) is not None:
         where = f"line {lines.number}"
@@ -79,7 +100,7 @@ def _next_line(lines: _Lines) -> str | ArticleError | None:
         return error
 
 
-def _read_json(stream: io.BufferedReader, reader: RowReader) -> Iterator[Placed]:
+def _read_json(stream: io.BufferedReader, reader: RowReader | _Raw) -> Iterator[Placed]:
     rows = _load_json(decode(read_limited(stream, MAX_JSON_BYTES)).text)
     for number, row in enumerate(rows if isinstance(rows, list) else [rows], start=1):
         yield from reader.read(f"row {number}", row)
@@ -94,7 +115,7 @@ def _load_json(text: str) -> object:
         raise ArticleError(f"it is not valid JSON ({error}); write one object a line for jsonl") from error
 
 
-def _read_csv(stream: io.BufferedReader, reader: RowReader) -> Iterator[Placed]:
+def _read_csv(stream: io.BufferedReader, reader: RowReader | _Raw) -> Iterator[Placed]:
     # The module's only limit is one for the whole process; it is raised, never lowered.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
     lines = _Lines(stream)
@@ -116,7 +137,7 @@ def _read_csv(stream: io.BufferedReader, reader: RowReader) -> Iterator[Placed]:
             yield from _read_csv_row(where, names, row, reader)
 
 
-def _read_csv_row(where: str, names: list[str], row: list[str], reader: RowReader) -> Iterator[Placed]:
+def _read_csv_row(where: str, names: list[str], row: list[str], reader: RowReader | _Raw) -> Iterator[Placed]:
     if len(row) != len(names):
         problem = f"it has {len(row)} fields but the header names {len(names)}"
         yield reader.fail(where, ArticleError(f"{problem}; quote fields that hold the delimiter"))
@@ -146,7 +167,7 @@ def _delimiter(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _read_parquet(stream: io.BufferedReader, reader: RowReader) -> Iterator[Placed]:
+def _read_parquet(stream: io.BufferedReader, reader: RowReader | _Raw) -> Iterator[Placed]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -161,6 +182,9 @@ def _read_parquet(stream: io.BufferedReader, reader: RowReader) -> Iterator[Plac
     except (pa.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise ArticleError(f"it is not a whole Parquet file ({reason}); write it again") from error
+
+
+_READERS = {"jsonl": _read_jsonl, "json": _read_json, "csv": _read_csv, "parquet": _read_parquet}
 
 
 class _Lines:

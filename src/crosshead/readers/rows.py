@@ -31,6 +31,7 @@ _WANTED = (
     "a row holds 'text' (a whole document), or 'paragraphs' (a list of texts), "
     "or 'article_id', 'paragraph' and 'text' (one paragraph)"
 )
+_OWNERS = ("article_id", "id", "paragraph", "paragraphs")
 _UNDERSTOOD = {"article_id", "id", "title", "format", "text", "paragraph", "paragraphs", "headings"}
 
 
@@ -52,6 +53,20 @@ def check_columns(names: Iterable[str]) -> None:
         raise ArticleError(f"it names the columns {twice!r} more than once; rename the columns")
     if not {"text", "paragraphs"} & set(told):
         raise ArticleError(f"its columns are {told!r}; {_WANTED}; rename the columns")
+
+
+def row_owner(row: object) -> tuple[str, bool]:
+    """Return the id of the article that a row says it belongs to, and whether it is one paragraph of that.
+
+    The id is empty for a row that names none or cannot be read.
+    """
+    if not isinstance(row, Mapping):
+        return "", False
+    told: Row = {name: row[name] for name in _OWNERS if row.get(name) not in (None, "")}
+    try:
+        return _article_id(told), "paragraph" in told and "paragraphs" not in told
+    except ArticleError:
+        return "", False
 
 
 class RowReader:

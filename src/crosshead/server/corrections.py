@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crosshead.annotations import Annotation
+from crosshead.annotations import CORRECTION, Annotation
 from crosshead.errors import DataError
 from crosshead.server.errors import RefusedError
 from crosshead.server.logs import FIELDS, NAME
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from crosshead.server.schemas import CorrectionRequest
 
 log = logging.getLogger(NAME)
-SOURCE = "served page"
-"""Column ``source`` of the annotation."""
 
 
 class Corrections:
@@ -49,7 +47,7 @@ class Corrections:
             text_digest(correction.text),
             correction.section_type,
             correction.annotator or annotator,
-            extra={"source": SOURCE, "note": correction.note},
+            extra={"source": CORRECTION, "note": correction.note},
         )
         with self._one_at_a_time:
             file = self._opened()

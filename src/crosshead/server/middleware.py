@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from crosshead.server import memory
 from crosshead.server.errors import KIND_HEADER, RefusedError, error_response, refusal
 from crosshead.server.keys import RateLimit
 from crosshead.server.logs import FIELDS, NAME, log_mistake
@@ -187,7 +188,11 @@ class Bodies:
         except RefusedError as error:
             await refusal(error)(scope, receive, send)
         finally:
-            self._held -= len(body)
+            n_bytes = len(body)
+            self._held -= n_bytes
+            body.clear()
+            if n_bytes > memory.LARGE_BYTES:
+                asyncio.get_running_loop().run_in_executor(None, memory.give_back)
 
     async def _read(self, scope: Scope, receive: Receive, body: bytearray) -> bool:
         """Read into ``body``; False if the client left."""

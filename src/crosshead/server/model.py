@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from crosshead.bundle import compiled_dir
+from crosshead.encoders.engines import give_back_pages
 from crosshead.errors import BundleError, CrossheadError
 from crosshead.heads import Floats
 from crosshead.loading import Found, Model
@@ -110,6 +112,8 @@ class Served:
             proba = self.tagger.predict_proba([_PROBE])
         if proba.shape != (2, len(self.tagger.section_types)) or not np.allclose(proba.sum(axis=1), 1, atol=1e-6):
             raise BundleError("the saved tagger gives no probabilities for a plain sentence; train again")
+        if (compiled := compiled_dir()) is not None:
+            give_back_pages(compiled)
 
     def look(self, texts: Sequence[str]) -> Looked:
         """Look at texts as the tagger does, at each different one once; what was seen lately is remembered.

@@ -30,17 +30,24 @@ VARIABLE = "CROSSHEAD_SERVE"
 """What the processes of ``--workers`` are told, but for the keys: they read those themselves."""
 HEADERS_S = 15.0
 """How long the headers of a request may take."""
+HEADERS_BYTES = 64 * 1024
+"""How much of headers that are not complete is held; what arrives in one piece is read as one."""
 KEEP_ALIVE_S = 75
 """Longer than reverse proxies keep an idle connection, so that they never send into a closed one."""
 STALLED_S = 60
 """A client that takes nothing of its answer for so long is cut off."""
 MOST_CONNECTIONS = 2048
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: 24\r\nconnection: close\r\n\r\nThe headers are too long"
+)
 
 
 class Protocol(HttpToolsProtocol):
     """HTTP/1.1; a client that does not finish its headers, or does not read, keeps no connection for ever."""
 
     _headers_due: asyncio.TimerHandle | None = None
+    _headers_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give the first headers their time."""
@@ -49,6 +56,16 @@ class Protocol(HttpToolsProtocol):
         if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * STALLED_S)
         self._expect_headers()
+
+    def data_received(self, data: bytes) -> None:
+        """Refuse headers that do not end: httptools keeps them all."""
+        super().data_received(data)
+        if self._headers_due is None:
+            return
+        self._headers_bytes += len(data)
+        if self._headers_bytes > HEADERS_BYTES and not self.transport.is_closing():
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         """Give the headers of a later request their time."""
@@ -67,6 +84,7 @@ class Protocol(HttpToolsProtocol):
 
     def _expect_headers(self) -> None:
         self._forget()
+        self._headers_bytes = 0
         self._headers_due = self.loop.call_later(HEADERS_S, self.transport.close)
 
     def _forget(self) -> None:
@@ -112,7 +130,7 @@ def _config(app: FastAPI | str, settings: ServerSettings, **more: Any) -> uvicor
         server_header=False,
         limit_concurrency=MOST_CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=ceil(settings.stop_s),
+        timeout_graceful_shutdown=ceil(settings.timeout_s),
         **more,
     )
 

@@ -22,11 +22,26 @@ _PARAGRAPHS: list[JsonValue] = [
 _MODEL: dict[str, JsonValue] = {"name": "crosshead", "version": "3", "digest": "9f2c…"}
 
 
+MAX_FIELDS = 100
+
+
 def _request(*examples: dict[str, JsonValue]) -> ConfigDict:
     return ConfigDict(extra="forbid", hide_input_in_errors=True, json_schema_extra={"examples": list(examples)})
 
 
-class TagRequest(BaseModel):
+class Request(BaseModel):
+    """What is sent; a field that is not known is refused."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, given: object) -> object:
+        """Refuse a heap of fields at once: a problem for each takes seconds to write down."""
+        if isinstance(given, dict) and len(given) > MAX_FIELDS:
+            raise ValueError(f"has more than {MAX_FIELDS} fields; /openapi.json lists those there are")
+        return given
+
+
+class TagRequest(Request):
     """An article as one text, the paragraphs of an article, or texts that have nothing to do with each other."""
 
     model_config = _request(
@@ -54,7 +69,7 @@ class TagRequest(BaseModel):
         return self
 
 
-class ExplainRequest(BaseModel):
+class ExplainRequest(Request):
     """A paragraph, and the paragraphs of its article that stand before and after it."""
 
     model_config = _request({"paragraph": _PARAGRAPHS[0], "before": [], "after": [_PARAGRAPHS[1]]})
@@ -66,7 +81,7 @@ class ExplainRequest(BaseModel):
     after: Annotated[list[Text], Field(max_length=MAX_PARAGRAPHS)] = []
 
 
-class CorrectionRequest(BaseModel):
+class CorrectionRequest(Request):
     """The section type that a reader gives a paragraph."""
 
     model_config = _request(

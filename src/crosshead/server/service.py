@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 N_READERS = 2
 """Threads that read articles; they wait for each other all the same."""
-FEW_TEXTS = 64
+FEW_TEXTS, FEW_TOKENS = 64, 20_000
 """So many are checked at once; more are checked in another thread."""
 
 
@@ -101,7 +101,7 @@ class Service:
                 f"the texts have about {tokens:,} tokens; at most {most:,} are taken at once; send fewer at a time"
             )
             raise RefusedError(413, "too_large", message)
-        if len(texts) <= FEW_TEXTS:
+        if len(texts) <= FEW_TEXTS and tokens <= FEW_TOKENS:
             clean(texts, name)
         else:
             await self.aside(lambda: clean(texts, name))

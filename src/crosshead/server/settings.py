@@ -37,15 +37,13 @@ class ServerSettings:
     batch_tokens: int = 2048
     """Looked at together; what is left of a longer request waits for its next turn."""
     timeout_s: float = 60.0
-    """From the end of the body to the answer."""
+    """From the end of the body to the answer; a server that stops finishes what it took within the same time."""
     body_timeout_s: float = 20.0
     """Longest pause while a body arrives."""
     stream_timeout_s: float = 300.0
     """Longest pause of a stream."""
     watch_s: float = 1.0
     """How often to look for a new model; 0 never looks."""
-    stop_s: float = 30.0
-    """How long a server that was told to stop may take to finish what it took."""
 
     def dumps(self) -> str:
         """Write everything but the keys as JSON, for the processes of ``--workers``."""

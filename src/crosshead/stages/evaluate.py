@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead import bundle, champion, labelled, predictions
+from crosshead import bundle, champion, checks, labelled, predictions
 from crosshead.cards import FILE as CARD
 from crosshead.cards import about, model_card
 from crosshead.corpus import SUMMARY, read_summary, read_table, write_file
@@ -23,7 +23,7 @@ from crosshead.encoders.open import open_encoder
 from crosshead.errors import BundleError, DataError
 from crosshead.evaluation.bootstrap import Interval
 from crosshead.evaluation.comparison import mcnemar, paired_bootstrap
-from crosshead.evaluation.diagnosis import errors, examples_right, length_buckets, reliability, slices
+from crosshead.evaluation.diagnosis import LENGTH_BUCKETS, errors, examples_right, length_buckets, reliability, slices
 from crosshead.evaluation.methodology import Finding, check_scores
 from crosshead.evaluation.scores import Scores, confusion, evaluate, set_accuracy
 from crosshead.evaluation.selective import risk_coverage
@@ -80,7 +80,7 @@ def run(settings: Settings, report: Report = _silent) -> Evaluated:
     """Read bundle and table, tag, score, write the report, record, register."""
     trained = read_record(settings.model_dir)
     summary, table = read_summary(settings.prepared_dir), read_table(settings.prepared_dir)
-    columns = labelled.columns_of(table["test"])
+    columns, learnt = labelled.columns_of(table["test"]), labelled.columns_of(table["train"])
     taggers = load_taggers(settings)
     _check_same_corpus(settings.model_dir / "bundle", summary)
     articles = _tag(taggers, labelled.take(columns, labelled.rows_where(columns, "origin", "article")), report)
@@ -89,6 +89,7 @@ def run(settings: Settings, report: Report = _silent) -> Evaluated:
         raise DataError("the test split holds no article; prepare again with a larger corpus.test_share")
     report("scoring", 0, 1)
     data = _report_data(settings, taggers[MODEL], articles, contrast, summary, trained)
+    data = checks.add(settings, data, learnt, columns, summary)
     path = write_report(settings.reports_dir / REPORT, data)
     _write_plots(settings.reports_dir / PLOTS, data)
     result = Evaluated(data.scores, data.set_accuracy, data.findings, int((articles.n_truncated > 0).sum()), path)
@@ -128,11 +129,7 @@ def load_taggers(settings: Settings) -> dict[str, Tagger]:
         encoder, _ = open_encoder(
             chosen.source or "",
             settings.cache_dir,
-            name=chosen.name,
-            sha256=chosen.sha256,
-            prompt=chosen.prompt,
-            max_tokens=chosen.max_tokens,
-            engine=chosen.engine,
+            **chosen.options(),
         )
         if encoder.fingerprint == tagger.encoder.fingerprint:
             tagger = replace(tagger, encoder=encoder)
@@ -197,10 +194,6 @@ def _report_data(
         slices={name: column[:N_SLICES] for name, column in _slices(articles, types, seed).items()},
         set_accuracy=_set_accuracy(contrast),
         n_truncated=int((articles.n_truncated > 0).sum()),
-        duplicates=[f"{summary['boilerplate']} paragraphs that return in many articles were left out"]
-        if summary.get("boilerplate")
-        else [],
-        leaks=[],  # preparing refuses to write a table with a leak
         headings=_headings_section(summary),
         telling_words=telling_words(tagger),
         learning_curve=_learning_curve(settings.model_dir),
@@ -214,11 +207,16 @@ def _report_data(
 def _slices(articles: _Split, types: Sequence[str], seed: int) -> dict[str, Any]:
     columns = {
         "length": length_buckets(articles.columns["text"]),
+        "source of the label": articles.columns["label_source"],
         "setting": [value or "not said" for value in articles.columns["setting"]],
         "genre": [value or "not said" for value in articles.columns["genre"]],
     }
     cut = partial(slices, articles.y, articles.proba[MODEL], articles.columns["article_id"], types, seed=seed)
-    return {name: cut(column, n_resamples=200) for name, column in columns.items() if len(set(column)) > 1}
+    return {
+        name: cut(column, n_resamples=200, order=LENGTH_BUCKETS if name == "length" else ())
+        for name, column in columns.items()
+        if len(set(column)) > 1
+    }
 
 
 def telling_words(tagger: Tagger, n_words: int = 15) -> dict[str, list[str]]:

@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from crosshead import __version__
+from crosshead.checks import deciding, keep_search_findings
 from crosshead.corpus import write_file
 from crosshead.encoders.engines import n_cores
 from crosshead.errors import ConfigError, DataError
@@ -40,8 +41,6 @@ Report = Callable[[str, int, int], None]
 EDGE = "CH020"
 BEST, TRIALS, HISTORY, IMPORTANCES = "best.yaml", "trials.csv", "history.svg", "importances.svg"
 MARK = "Written by `crosshead search`"
-_NOT_DECIDING = ("tracking", "search", "promotion", "cache_dir", "prepared_dir", "model_dir", "reports_dir")
-"""Parts of the configuration that do not change what a trial scores."""
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -111,7 +110,9 @@ def run(settings: Settings, overrides: Sequence[str] = (), report: Report = _sil
                     _work(study, scorer, variations, after)
                 searched = _conclude(settings, variations, study, scorer, n_before, is_first, recorder.run_id)
                 if is_first:
-                    recorder.finish(_write(searched, search))
+                    best = variations.plain(searched.best.values)
+                    keep_search_findings(folder, best, searched.findings, len(searched.trials))
+                    recorder.finish(searched.trials, list(_write(searched, search)))
     if recorder.lost is None:
         return searched
     return replace(
@@ -135,7 +136,7 @@ def help_search(root: str, overrides: Sequence[str]) -> None:
 def study_folder(settings: Settings, search: SearchSettings, data: Data) -> Path:
     """Name a search by everything that decides its scores: the same search goes on, another one begins anew."""
     decides = {
-        "base": {name: value for name, value in settings.resolved.items() if name not in _NOT_DECIDING},
+        "base": deciding(settings.resolved),
         "search": search.model_dump(mode="json", exclude={"trials", "workers"}),
         "data": data.digest,
         "versions": [__version__, version("scikit-learn"), version("optuna")],
@@ -194,7 +195,9 @@ def _first_come(path: Path) -> Iterator[bool]:
 
 
 def _scorer(settings: Settings, search: SearchSettings, data: Data, report: Report) -> Scorer:
-    scorer = Scorer(data, search.objective, n_threads=max(1, n_cores() // search.workers), report=report)
+    longest = max((int(d.high or 1) for d in search.space.values() if d.key.endswith(".n_max")), default=1)
+    n_threads = max(1, n_cores() // search.workers)
+    scorer = Scorer(data, search.objective, longest=longest, n_threads=n_threads, report=report)
     scorer.read(settings)  # whatever is not in the cache is encoded here, before the first trial
     return scorer
 

@@ -123,11 +123,7 @@ def _open_encoder(settings: Settings, specs: Sequence[ViewSpec], report: Report)
     return open_encoder(
         chosen.source,
         settings.cache_dir,
-        name=chosen.name,
-        sha256=chosen.sha256,
-        prompt=chosen.prompt,
-        max_tokens=chosen.max_tokens,
-        engine=chosen.engine,
+        **chosen.options(),
         report=lambda done, total: report("encoding", done, total),
     )
 
