@@ -413,9 +413,7 @@ def test_sentences_say_what_changed_and_by_how_much() -> None:
     drift = compared(make_sample(60, seed=1), make_sample(40, seed=2, mixture=(0.1, 0.2, 0.7), shift=2.5))
     told = sentences(drift)
     assert told[0].startswith("The text has changed: ")
-    assert any(
-        line.startswith("Embedding: how well a classifier tells articles of both sides apart") for line in told
-    )
+    assert any(line.startswith("Embedding: how well a classifier tells articles of both sides apart") for line in told)
     assert any("are in doubt" in line for line in told)
 
 

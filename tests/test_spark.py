@@ -27,7 +27,7 @@ pytestmark = [
         shutil.which("java") is None, reason="Spark needs a JVM: apt-get install openjdk-17-jre-headless"
     ),
     pytest.mark.skipif(
-        importlib.util.find_spec("pyspark") is None, reason="pyspark is not installed: pip install 'pyspark>=4.2'"
+        importlib.util.find_spec("pyspark") is None, reason="pyspark is not installed: pip install 'pyspark>=4.3'"
     ),
 ]
 
