@@ -64,6 +64,7 @@ LAYERS: dict[str, list[str]] = {
         "selection_history",
         "search_records",
         "training",
+        "distilling",
         "labelled",
         "pool",
         "first_model",

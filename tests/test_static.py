@@ -109,7 +109,9 @@ def test_it_looks_like_its_source(encoder: StaticEncoder, tiny_graph: Path) -> N
     theirs = GraphEncoder(tiny_graph, engine="onnxruntime").encode(TEXTS).vectors
     ours = encoder.encode(TEXTS).vectors
     upper = np.triu_indices(len(TEXTS), 1)
-    assert np.corrcoef((theirs @ theirs.T)[upper], (ours @ ours.T)[upper])[0, 1] > 0.4  # tokens of the source are random directions
+    assert (
+        np.corrcoef((theirs @ theirs.T)[upper], (ours @ ours.T)[upper])[0, 1] > 0.4
+    )  # tokens of the source are random directions
 
 
 def test_principal_components_keep_what_differs_most() -> None:

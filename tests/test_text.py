@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosshead.text import _ABBREVIATION, _join_short, _trimmed, normalise, sentence_spans, sentences, text_digest
@@ -118,3 +118,12 @@ def test_sentences_lose_no_word(text: str) -> None:
 
 def test_text_digest_is_the_annotation_hash() -> None:
     assert text_digest("abc") == "ba7816bf8f01cfea"
+
+
+@given(st.text(st.sampled_from("aB1 .,\t\n\u00a0\u00ad\u200b\u0301é*_`[]()\x07\x1c\u2003’—"), max_size=30))
+@settings(max_examples=300)
+def test_plain_texts_are_cleaned_as_all_others(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("crosshead.text._is_plain", lambda text: False)
+        expected = normalise(text)
+    assert normalise(text) == expected

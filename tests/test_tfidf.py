@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 import tiny
+from crosshead.text import normalise
 from crosshead.tfidf import Tfidf, terms
 
 
@@ -41,3 +42,36 @@ def test_scores_are_the_dot_product() -> None:
 def test_a_text_without_known_terms_scores_zero() -> None:
     _, ours = _both(1)
     assert not ours.scores(["xyzzy"], np.ones((4, len(ours.vocabulary)), np.float32)).any()
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([*" ".join(tiny.training_rows()[0]).split(), "xyzzy", "a"]), max_size=25)),
+    st.integers(1, 4),
+    st.data(),
+)
+@settings(max_examples=60, deadline=None)
+def test_scores_equal_the_weights_and_depend_on_their_text_alone(
+    rows: list[list[str]], n_max: int, data: st.DataObject
+) -> None:
+    _, ours = _both(n_max)
+    coef = np.random.default_rng(n_max).normal(size=(3, len(ours.vocabulary))).astype(np.float32)
+    texts = [" ".join(row) for row in rows]
+    scores = ours.scores(texts, coef)
+    for text, row in zip(texts, scores, strict=True):
+        columns, values = ours.weights(text)
+        np.testing.assert_allclose(row, coef[:, columns].astype(np.float64) @ values, atol=1e-12)
+    order = data.draw(st.permutations(range(len(texts))))
+    assert (ours.scores([texts[i] for i in order], coef) == scores[order]).all()
+    assert all((ours.scores([text], coef)[0] == row).all() for text, row in zip(texts[:2], scores, strict=False))
+
+
+@given(st.text("aA bΣσ1_-.,’\u0301é", max_size=40))
+@settings(max_examples=200, deadline=None)
+def test_any_word_is_found_where_terms_finds_it(text: str) -> None:
+    text = normalise(text)
+    found = list(dict.fromkeys(terms(text, 3)))
+    ours = Tfidf({term: i for i, term in enumerate(found)}, np.ones(len(found), dtype=np.float32), 3)
+    columns, values = ours.weights(text)
+    scores = ours.scores([text], np.eye(max(len(found), 1), len(found), dtype=np.float32))
+    assert columns.tolist() == list(range(len(found)))
+    np.testing.assert_allclose(scores[0][: len(found)], values, atol=1e-12)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import tiny
@@ -38,7 +39,7 @@ def test_windows_cover_every_token_and_overlap(n: int, most: int, n_before: int,
     assert all(len(window) <= most for window in cut)
     assert all(window[:n_before] == before and window[len(window) - n_after :] == after for window in cut)
     assert sorted({token for window in inner for token in window}) == list(range(n))
-    for left, right in zip(inner, inner[1:], strict=False):
+    for left, right in itertools.pairwise(inner):
         assert (
             left[len(left) - (most - n_before - n_after) // OVERLAP :]
             == right[: (most - n_before - n_after) // OVERLAP]
@@ -63,6 +64,7 @@ def test_a_vector_depends_on_its_text_alone(encoder: GraphEncoder, rows: list[li
 @settings(max_examples=20, deadline=None)
 def test_a_text_within_the_window_is_read_as_before(encoder: GraphEncoder, graph: Path, text: str) -> None:
     plain = GraphEncoder(graph, engine=encoder.choice.engine)
+    assume(plain.encode([text]).n_tokens[0] <= 16)
     assert (plain.encode([text]).vectors == encoder.encode([text]).vectors).all()
 
 

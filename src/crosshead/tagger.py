@@ -303,7 +303,13 @@ class Tagger:
     def _tags(self, proba: Floats, n_truncated: NDArray[np.int64]) -> list[Tag]:
         best = proba.argmax(axis=1)
         abstained = proba[np.arange(len(proba)), best] < self.threshold
-        columns = (proba.tolist(), best.tolist(), abstained.tolist(), n_truncated.tolist(), self._label_sets(proba, best))
+        columns = (
+            proba.tolist(),
+            best.tolist(),
+            abstained.tolist(),
+            n_truncated.tolist(),
+            self._label_sets(proba, best),
+        )
         return [
             Tag(
                 section_type=self.section_types[winner],

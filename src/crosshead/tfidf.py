@@ -71,7 +71,7 @@ class _TermIndex:
         self._words = {word: i for i, word in enumerate(dict.fromkeys(word for run in runs for word in run))}
         self._pieces = Pieces(self._words_of)
         self._n_terms = max(len(vocabulary), 1)
-        number = {(word,): i for word, i in self._words.items()}
+        number: dict[tuple[str, ...], int] = {(word,): i for word, i in self._words.items()}
         self._longer: list[_Lookup] = []
         for n in range(2, n_max + 1):
             beginnings = dict.fromkeys(run[:n] for run in runs if len(run) >= n)

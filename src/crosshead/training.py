@@ -50,6 +50,12 @@ class Paragraphs:
     article_ids: list[str]
     """The article, or contrast set, of each paragraph: what is resampled together."""
 
+    @property
+    def articles(self) -> list[list[str]]:
+        """The texts of each article in order."""
+        ends = np.cumsum([0, *self.lengths])
+        return [self.texts[ends[i] : ends[i + 1]] for i in range(len(self.lengths))]
+
     def __post_init__(self) -> None:
         """Refuse parts that do not fit together."""
         if not len(self.texts) == len(self.y) == sum(self.lengths):

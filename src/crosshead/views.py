@@ -98,7 +98,7 @@ def design(feats: Features, y: NDArray[np.int64], learned: NDArray[np.int64], as
     rows, asked_rows = feats.rows_of(learned), feats.rows_of(asked)
     X, other = feats.X[rows], feats.X[asked_rows]
     if feats.spec.kind == "tfidf":
-        columns, transformer = _fit_tfidf(X, feats.spec.min_df)
+        columns, transformer = fit_tfidf(X, feats.spec.min_df)
         X = transformer.transform(X[:, columns])
         other = _weigh(other[:, columns], transformer.idf_.astype(np.float32))
     position = np.full(feats.n_paragraphs, -1)
@@ -130,7 +130,7 @@ def fit(feats: Features, y: NDArray[np.int64], paragraphs: NDArray[np.int64], n_
         estimator = _fitted(spec.classifier, feats.X[rows], targets)
         kind = ParagraphView if spec.kind == "paragraph" else SentenceView
         return FittedView(kind(spec.name, spec.weight, _head_of(spec, estimator, n_section_types)), estimator)
-    columns, transformer = _fit_tfidf(feats.X[rows], spec.min_df)
+    columns, transformer = fit_tfidf(feats.X[rows], spec.min_df)
     estimator = _fitted(spec.classifier, transformer.transform(feats.X[rows][:, columns]), targets)
     head = _head_of(spec, estimator, n_section_types)
     assert isinstance(head, LinearHead | ConstantHead)
@@ -195,7 +195,7 @@ def _head_of(spec: ViewSpec, estimator: ClassifierMixin, n_section_types: int) -
     return head
 
 
-def _fit_tfidf(counts: Any, min_df: int) -> tuple[NDArray[np.int64], TfidfTransformer]:
+def fit_tfidf(counts: Any, min_df: int) -> tuple[NDArray[np.int64], TfidfTransformer]:
     """Keep terms of at least ``min_df`` paragraphs of these rows, as TfidfVectorizer fitted on them alone would."""
     document_frequency = np.bincount(counts.indices, minlength=counts.shape[1])
     columns = np.flatnonzero(document_frequency >= min_df)
