@@ -14,6 +14,7 @@ help:
 
 # torch comes first and pinned: a newer one would bring several gigabytes of CUDA.
 $(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "installing packages into $(VENV): some minutes and about two gigabytes, once"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,labels]'
@@ -27,10 +28,13 @@ $(VENV)/.complete: $(VENV)/.installed
 install: $(VENV)/.installed
 
 train: install
-	@if $(BIN)/dvc status --quiet; then $(BIN)/crosshead show; else $(BIN)/dvc repro --quiet; fi
+	@if $(BIN)/dvc status --quiet; then $(BIN)/crosshead show; else $(BIN)/dvc repro --quiet || { \
+	echo "make train did not finish. If nothing above says why, another one is at work in this folder: wait for it." >&2; \
+	exit 1; }; fi
 
 test: $(VENV)/.complete
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -q -m 'not slow' -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -q -m slow
 
 check: $(VENV)/.complete
 	$(BIN)/ruff check src tests

@@ -90,7 +90,8 @@ def test_a_spoilt_pointer_is_refused_and_says_what_to_do(
         content = json.dumps(json.loads(path.read_text(encoding="utf-8")) | content)
     path.write_text(str(content), encoding="utf-8")
     with pytest.raises(
-        BundleError, match=r"champion\.json cannot be used: .*; delete that file and run: crosshead train"
+        BundleError,
+        match=r"champion\.json cannot be used: .*; make it anew from the registry: crosshead promote champion",
     ) as error:
         champion.find(tmp_path)
     assert why in str(error.value)
@@ -114,7 +115,7 @@ def test_a_champion_whose_folder_is_gone(tmp_path: Path, folder: Path) -> None:
     champion.write(tmp_path, kept, DIGEST)
     shutil.rmtree(kept)
     with pytest.raises(
-        BundleError, match=r"is gone, but .* names it; put the folder back, or delete that file and run"
+        BundleError, match=r"is gone, but .* names it; put the folder back, or let the registry put it there"
     ):
         champion.find(tmp_path)
 

@@ -393,8 +393,18 @@ def test_the_commands_say_what_happened_and_why_not(
     assert capsys.readouterr().out.endswith("version 2 is the champion now\n")
     assert main(["promote", "champion"]) == 0
     assert capsys.readouterr().out == "note: version 2 is the champion already\n"
+    pointer = project / "models" / champion.POINTER
+    for spoil in (pointer.unlink, lambda: pointer.write_text("{")):
+        spoil()
+        assert main(["tag", str(project / "conf" / "config.yaml")]) == Exit.MODEL
+        assert "make it anew from the registry: crosshead promote champion" in capsys.readouterr().err
+        main(["doctor"])
+        assert "crosshead promote champion" in " ".join(capsys.readouterr().out.split())
+        assert main(["promote", "champion"]) == 0
+        assert champion.find(project) is not None
+        capsys.readouterr()
     assert main(["rollback"]) == 0
-    assert capsys.readouterr().out == "crosshead 1 is the champion again\n"
+    assert capsys.readouterr().out == "crosshead 1 is the champion now\n"
     assert main(["rollback"]) == Exit.TRACKING
     assert main(["promote", "last", "promotion.marign=0.1"]) == Exit.USAGE
     assert "'promotion.margin'" in capsys.readouterr().err

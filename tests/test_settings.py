@@ -69,6 +69,14 @@ def test_the_record_can_be_read_back_and_names_itself(root: Path) -> None:
             ["classifier=logreg", "+classifier.penalty=l2"],
             r"classifier\.penalty is an old scikit-learn name; write l1_ratio",
         ),
+        (
+            ["classifier=logreg", "classifier.C=-3"],
+            r"classifier: The 'C' parameter of LogisticRegression must be .* Got -3",
+        ),
+        (
+            ["classifier=knn", "classifier.n_neighbors=0"],
+            r"classifier: The 'n_neighbors' parameter .*; correct the value",
+        ),
         (["classifier=logreg", "+classifier.n_jobs=2"], r"classifier\.n_jobs is an old scikit-learn name"),
         (["classifier=logreg", "+classifier.multi_class=ovr"], r"classifier\.multi_class is an old scikit-learn name"),
         (

@@ -23,6 +23,7 @@ MODELS_DIR = "models"
 POINTER = "champion.json"
 MOVE = "champion.moving.json"
 SCHEMA = 1
+MEND = "make it anew from the registry: crosshead promote champion"
 N_DIGITS = 16
 """Of the digest, in the name of a kept bundle's folder."""
 
@@ -65,9 +66,14 @@ def find(root: Path) -> ChampionPointer | None:
     if not pointer.bundle.is_dir():
         raise BundleError(
             f"the champion's bundle {pointer.bundle} is gone, but {path} names it; "
-            "put the folder back, or delete that file and run: crosshead train"
+            "put the folder back, or let the registry put it there: crosshead promote champion"
         )
     return pointer
+
+
+def has_kept(root: Path) -> bool:
+    """Say if a bundle was ever kept as champion, so that a pointer was there and is lost."""
+    return any(_KEPT.fullmatch(path.name) for path in (root / MODELS_DIR).glob("*/"))
 
 
 def write(root: Path, bundle: Path, digest: str, *, name: str = "", version: int | None = None) -> ChampionPointer:
@@ -216,7 +222,7 @@ def _parse(content: Any, root: Path) -> ChampionPointer:
 
 
 def _broken(path: Path, why: str) -> str:
-    return f"the champion's pointer {path} cannot be used: {why}; delete that file and run: crosshead train"
+    return f"the champion's pointer {path} cannot be used: {why}; {MEND}"
 
 
 def _write_durably(path: Path, text: str) -> None:

@@ -51,7 +51,18 @@ def build(config: Any, key: str) -> BaseEstimator:
     arguments = {str(k): v for k, v in config.items() if k != "_target_"}
     _check_arguments(constructor, arguments, key)
     estimator: BaseEstimator = constructor(**arguments)
+    _check_values(estimator, key)
     return estimator
+
+
+def _check_values(estimator: BaseEstimator, key: str) -> None:
+    # scikit-learn looks at values only when it fits, which is after minutes of encoding; every estimator can be asked.
+    if "random_state" in estimator.get_params():  # the seed's, whose own message is better
+        estimator = type(estimator)(**{**estimator.get_params(deep=False), "random_state": None})
+    try:
+        estimator._validate_params()
+    except ValueError as error:
+        raise ConfigError(f"{key}: {str(error).rstrip('.')}; correct the value") from error
 
 
 def _check_arguments(constructor: Any, arguments: Mapping[str, Any], key: str) -> None:

@@ -115,6 +115,10 @@ def _champion() -> tuple[Path, str, str]:
             "champion; name a saved tagger with --model FOLDER, or go to the project's folder, or set CROSSHEAD_ROOT"
         )
     pointer = champion.find(root)
+    if pointer is None and champion.has_kept(root):
+        raise BundleError(
+            f"{champion.MODELS_DIR}/{champion.POINTER} of {root} is gone, which names the champion; {champion.MEND}"
+        )
     if pointer is None:
         raise BundleError(
             f"no tagger has been trained in {root} yet; type: make train (or: crosshead run), "

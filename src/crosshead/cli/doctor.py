@@ -125,6 +125,16 @@ def _processor() -> Iterator[Fact]:
         yield Fact("engine", f"{choice.engine}, {choice.precision}: {choice.reason}")
 
 
+def _without_champion(root: Path | None) -> str:
+    from crosshead import champion
+
+    if root is None:
+        return "none"
+    if champion.has_kept(root):
+        return f"its pointer is gone; {champion.MEND}"
+    return "none yet; train one: crosshead run"
+
+
 def _tagger(root: Path | None) -> Iterator[Fact]:
     from crosshead import bundle, champion
 
@@ -134,7 +144,7 @@ def _tagger(root: Path | None) -> Iterator[Fact]:
             yield Fact("half done", told, None)
         pointer = champion.find(root) if root else None
         if pointer is None:
-            yield Fact("champion", "none yet; train one: crosshead run" if root else "none", None)
+            yield Fact("champion", _without_champion(root), None)
             return
         registered = f"{pointer.name} {pointer.version}, " if pointer.version is not None else ""
         bundle.verify(pointer.bundle, bundle.read_manifest(pointer.bundle))

@@ -71,7 +71,7 @@ def rollback(to: int | None) -> int:
     out = console()
     _notes(out, outcome)
     if outcome.moved and outcome.champion is not None:
-        out.print(f"{outcome.champion.name} {outcome.champion.version} is the champion again", style="bold green")
+        out.print(f"{outcome.champion.name} {outcome.champion.version} is the champion now", style="bold green")
     return Exit.OK
 
 
