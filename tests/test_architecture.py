@@ -58,6 +58,7 @@ LAYERS: dict[str, list[str]] = {
         "bundle",
         "loading",
         "champion",
+        "model_scores",
         "corpus",
         "views",
         "learning",

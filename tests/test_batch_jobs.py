@@ -160,11 +160,11 @@ def test_resume_is_refused_where_anything_that_decides_the_output_changed(
     before = content_of(tmp_path / "out")
     with pytest.raises(DataError, match=r"holds a job already; go on with it by --resume"):
         resume([feed], resume=False)
-    with pytest.raises(DataError, match=r"the option: rows_per_part was 50, is 60.*tag into a new folder"):
+    with pytest.raises(DataError, match=r"cannot be resumed: --rows-per-part was 50, is 60\. .*tag into a new folder"):
         resume([feed], rows_per_part=60)
-    with pytest.raises(DataError, match=r"the option: text was True, is False"):
+    with pytest.raises(DataError, match=r": --text was on, is off"):
         resume([feed], shape=Shape(with_text=False))
-    with pytest.raises(DataError, match=r"the option: format was 'parquet', is 'jsonl'"):
+    with pytest.raises(DataError, match=r": --format was 'parquet', is 'jsonl'"):
         resume([feed], shape=Shape("jsonl"))
     other = write_feed(tmp_path / "other.jsonl", 5)
     with pytest.raises(DataError, match=r"the input '.*other\.jsonl' is new"):

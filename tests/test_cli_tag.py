@@ -386,6 +386,28 @@ def test_the_ending_of_the_output_chooses_the_format(
     assert stat.S_IMODE((article.parent / name).stat().st_mode) == 0o666 & ~mask
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "a.xlsx",
+            "ends in '.xlsx', which says no format; known endings are .jsonl, .ndjson, .json, .csv, .md, .txt; ",
+        ),
+        ("a.jsonl.gz", "ends in '.gz', which says no format"),
+        ("a.b.parquet", "Parquet goes into a folder, part by part; name one: --output a.b/"),
+    ],
+)
+def test_an_ending_that_says_no_format_is_refused_unless_a_format_is_said(
+    name: str, message: str, tagger: Tagger, article: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    done = Run(capsysbinary, article, "--output", name)
+    assert done.code == Exit.USAGE
+    assert message in done.err
+    assert not (article.parent / name).exists()
+    assert Run(capsysbinary, article, "--output", name, "--format", "csv").code == Exit.OK
+    assert (article.parent / name).read_bytes().startswith(b"file,")
+
+
 def test_output_is_the_same_as_on_standard_output_and_keeps_the_files_mode(
     tagger: Tagger, article: Path, feed: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:

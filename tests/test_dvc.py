@@ -24,6 +24,7 @@ RECORDING = {
     "mlflow_files",
     "mlflow_model",
     "champion",
+    "model_scores",
     "log_items",
     "lineage",
     "errors",

@@ -629,6 +629,15 @@ def test_methodology_findings_name_what_weakens_the_scores():
     assert check_scores("sound", {"sound": sound, "weak": weak}) == []
 
 
+@pytest.mark.parametrize(
+    ("n", "words"), [(1, "Only 1 article was scored; below"), (2, "Only 2 articles were scored; below")]
+)
+def test_few_articles_are_counted_in_words_that_fit(n, words):
+    scores = evaluate(*sample(1, n), TYPES)
+    assert scores.n_articles == n
+    assert {f.code: f.message for f in check_scores("m", {"m": scores})}["CH001"].startswith(words)
+
+
 def test_wide_intervals_are_noted():
     scores = evaluate(*sample(4, 31, spread=2.5), TYPES)
     assert scores.macro_f1.high - scores.macro_f1.low > 0.1

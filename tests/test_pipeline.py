@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import tiny
-from crosshead import bundle, champion
+from crosshead import bundle, champion, model_scores
 from crosshead.errors import BundleError, ConfigError, DataError, EncoderError
 from crosshead.settings import load_settings
 from crosshead.stages import evaluate, prepare, train
@@ -95,6 +95,15 @@ def test_every_stage_leaves_what_the_next_needs(finished: Path) -> None:
     assert "<html" in report
     assert "http://" not in report.replace("http://www.w3.org", "")
     assert (finished / "reports" / "plots" / "confusion.csv").read_text().startswith("actual,predicted\n")
+
+
+def test_the_scores_of_the_champion_are_kept_under_its_digest(finished: Path) -> None:
+    pointer = champion.find(finished)
+    found = model_scores.read(finished, pointer.digest)
+    metrics = json.loads((finished / "reports" / "metrics.json").read_text())["model"]
+    assert found["macro_f1"] in (metrics["macro_f1"], metrics["macro_f1"]["value"]), "without an interval, the value"
+    assert found["n_articles"] == metrics["n_articles"]
+    assert model_scores.read(finished, "0" * 64) is None
 
 
 def test_the_run_holds_configuration_data_metrics_report_and_model(finished: Path) -> None:

@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 
 import tiny
 from cli_parts import ARTICLE, SECTION_TYPES, HashingEncoder, block_network, make_tagger
-from crosshead import __version__, bundle, loading
+from crosshead import __version__, bundle, loading, model_scores
 from crosshead.cli import main
 from crosshead.cli.environment import DEFAULTS
 from crosshead.cli.exits import Exit
@@ -169,6 +169,45 @@ def test_a_model_without_a_bundle_has_a_card_too(client: TestClient) -> None:
     assert [entry["description"] for entry in card["section_types"]] == [""] * 3
 
 
+def test_the_card_has_what_the_project_measured_of_this_very_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: TestClient
+) -> None:
+    measured = {
+        "n_articles": 4,
+        "macro_f1": {"value": 0.81, "low": 0.7, "high": 0.9},
+        "ece": {"value": 0.1, "low": None, "high": None},
+        "risk": {"value": math.nan, "low": 0.1, "high": 0.2},
+        "classes": {"other": {"support": 3}},
+    }
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "config.yaml").touch()
+    monkeypatch.setenv("CROSSHEAD_ROOT", str(tmp_path))
+    kept, other = (model_scores.path(tmp_path, digit * 64) for digit in "fe")
+    kept.parent.mkdir(parents=True)
+    other.write_bytes(model_scores.content(measured))
+    assert client.get("/v1/model").json()["scores"] is None
+    other.rename(kept)
+    expected = {"n_articles": 4, "macro_f1": measured["macro_f1"], "ece": 0.1}
+    assert client.get("/v1/model").json()["scores"] == expected
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b"", b"\xff", b"[1]", b"{}", b'{"ece": NaN}', b'{"ece": "0.1"}', b'{"ece": true}', b'{"ece": {"value": 1}}'],
+)
+def test_scores_that_cannot_be_read_are_none(
+    damaged: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: TestClient
+) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "config.yaml").touch()
+    monkeypatch.setenv("CROSSHEAD_ROOT", str(tmp_path))
+    kept = model_scores.path(tmp_path, "f" * 64)
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(damaged)
+    response = client.get("/v1/model")
+    assert (response.status_code, response.json()["scores"]) == (200, None)
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_what_watches_over_servers(path: str, client: TestClient) -> None:
     response = client.get(path)
@@ -213,7 +252,7 @@ def test_openapi_describes_it_with_examples_that_work(client: TestClient) -> Non
         assert len(answer["paragraphs"]) == 2
         assert set(answer) == set(schemas["TagResponse"]["properties"]) >= set(schemas["TagResponse"]["examples"][0])
     assert set(document["paths"]["/v1/tag"]["post"]["responses"]) == {
-        *("200", "400", "401", "403", "408", "413", "422", "429", "500", "503", "504")
+        *("200", "400", "401", "403", "408", "413", "415", "422", "429", "500", "503", "504")
     }
     assert client.get("/docs").status_code == 404, "that page loads scripts from elsewhere"
 
@@ -261,6 +300,24 @@ def test_a_request_that_cannot_be_used(body: Any, where: str, message: str, clie
     (problem,) = error["problems"]
     assert problem["where"] == where
     assert message in problem["message"]
+    assert SECRET not in response.text
+
+
+def test_no_field_is_offered_that_the_path_does_not_take(client: TestClient) -> None:
+    response = client.post("/v1/tag", json={"texts": ["a"], SECRET: 1})
+    (problem,) = response.json()["error"]["problems"]
+    assert problem["message"] == "a field is not known; allowed are text, format, paragraphs, texts"
+
+
+@pytest.mark.parametrize("path", ["/v1/tag", "/v1/explain", "/v1/corrections"])
+@pytest.mark.parametrize("kind", [None, "application/x-www-form-urlencoded", "text/plain"])
+def test_a_body_that_is_not_said_to_be_json(kind: str | None, path: str, client: TestClient) -> None:
+    """As `curl -d` sends it without a header."""
+    content = json.dumps({"texts": [SECRET]}).encode()
+    response = client.post(path, content=content, headers={"content-type": kind} if kind else {})
+    error = response.json()["error"]
+    assert (response.status_code, error["kind"]) == (415, "wrong_type")
+    assert "send content-type: application/json" in error["message"]
     assert SECRET not in response.text
 
 

@@ -163,7 +163,7 @@ def test_forms_of_other_pages_cannot_send_json(keys: Keys) -> None:
     """A browser sends text/plain to anybody without asking; such a body is not read as JSON."""
     with client_of() as client:
         response = client.post("/v1/tag", content=b'{"texts": ["a"]}', headers={"content-type": "text/plain"})
-    assert response.status_code == 422
+    assert response.status_code == 415
 
 
 # -- rates -------------------------------------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ from crosshead.errors import DataError
 
 MANIFEST, ERRORS, PARTS, PROGRESS = "manifest.json", "errors.jsonl", "parts", "progress"
 FORMAT = 1
+_OPTIONS = {"format": "--format", "text": "--text", "rows_per_part": "--rows-per-part"}
+"""What the command line calls the options of a manifest."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class OutputFolder:
         if differences := list(_differences(before, json.loads(_json(manifest)))):
             some = "; ".join(differences[:3]) + ("; …" if differences[3:] else "")
             raise DataError(
-                f"the job in {self.name!r} cannot be gone on with: {some}. Undo the change, or tag into a new folder"
+                f"the job in {self.name!r} cannot be resumed: {some}. Undo the change, or tag into a new folder"
             )
         self._store.tidy()
         return bool(before.get("finished"))
@@ -236,8 +238,13 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
         old, new = before.get(what, {}), now[what]
         for key in keys:
             if old.get(key) != new[key]:
-                yield f"{'the model' if what == 'model' else 'the option'}: {key} was {old.get(key)!r}, is {new[key]!r}"
+                name = f"the model: {key}" if what == "model" else _OPTIONS.get(key, key)
+                yield f"{name} was {_spelled(old.get(key))}, is {_spelled(new[key])}"
     yield from _input_differences(before.get("inputs", []), now["inputs"])
+
+
+def _spelled(value: object) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else repr(value)
 
 
 def _input_differences(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> Iterator[str]:

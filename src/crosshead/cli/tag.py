@@ -104,11 +104,11 @@ def tag(
         return tag_archive(names, str(output), output_format, input_format, model, keep_going, wanted)
     _refuse_folder_options(output_format, wanted)
     _refuse_overwriting(names, output)
+    chosen = output_format or _default_format(output)
     loaded = load(model)
     found = inputs.find(names, input_format)
     tell_ignored(found.ignored)
     several = len(found.files) + len(found.problems) > 1
-    chosen = output_format or _default_format(output)
     count = _Count(names_failures=chosen != "table", stops=keep_going is False)
     try:
         with (
@@ -183,9 +183,20 @@ def _writer(name: str, stream: BinaryIO, loaded: Model, several: bool, *, to_std
 
 
 def _default_format(output: str | None) -> str:
-    if output not in (None, "-"):
-        return SUFFIXES.get(Path(str(output)).suffix.lower(), "jsonl")
-    return "table" if sys.stdout.isatty() else "jsonl"
+    if output is None or output == "-":
+        return "table" if sys.stdout.isatty() else "jsonl"
+    suffix = Path(output).suffix.lower()
+    if suffix == ".parquet":
+        raise click.UsageError(
+            f"--output {output!r} is named like a file, and Parquet goes into a folder, part by part; "
+            f"name one: --output {Path(output).with_suffix('')}/"
+        )
+    if suffix and suffix not in SUFFIXES:
+        raise click.UsageError(
+            f"--output {output!r} ends in {suffix!r}, which says no format; known endings are {', '.join(SUFFIXES)}; "
+            "take one of them, or say --format"
+        )
+    return SUFFIXES.get(suffix, "jsonl")
 
 
 def _refuse_folder_options(output_format: str | None, wanted: Archive) -> None:

@@ -32,7 +32,8 @@ def check_scores(model: str, scores: Mapping[str, Scores]) -> list[Finding]:
     own = scores[model]
     found = []
     if own.n_articles < FEW_ARTICLES:
-        text = f"Only {own.n_articles} articles were scored; below {FEW_ARTICLES} the intervals are too narrow."
+        articles = "1 article was" if own.n_articles == 1 else f"{own.n_articles} articles were"
+        text = f"Only {articles} scored; below {FEW_ARTICLES} the intervals are too narrow."
         found.append(Finding("CH001", "warning", text))
     if own.missing:
         text = f"No paragraph of {', '.join(own.missing)} was scored; macro-F1 is the mean over the others."

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from crosshead import model_scores
 from crosshead.articles import Article
 from crosshead.explain import Effect, Explanation
-from crosshead.loading import Model
+from crosshead.loading import Model, project_root
 from crosshead.tagger import Tag
 
 _DROPPED = frozenset({"taxonomy", "scores", "encoder"})
@@ -59,7 +60,7 @@ def _part(effect: Effect) -> dict[str, Any]:
 
 
 def card(model: Model) -> dict[str, Any]:
-    """Answer ``GET /v1/model``, but for what the server adds."""
+    """Answer ``GET /v1/model``, but for what the server adds. The project's scores stand in for a bundle's own."""
     tagger, about = model.tagger, dict(model.manifest.get("about", {}))
     quantile = tagger.conformal_quantile
     return {
@@ -72,7 +73,7 @@ def card(model: Model) -> dict[str, Any]:
         "threshold": tagger.threshold,
         "risk": tagger.risk,
         "label_set_coverage": None if quantile is None else 1 - tagger.conformal_alpha,
-        "scores": about.get("scores"),
+        "scores": about.get("scores") or model_scores.read(project_root(), model.digest),
         "encoder": _encoder(tagger.encoder, about),
         "about": {
             **{name: value for name, value in about.items() if name not in _DROPPED},

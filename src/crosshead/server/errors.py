@@ -15,6 +15,8 @@ from crosshead.errors import CrossheadError, DataError
 from crosshead.server.schemas import Error, ErrorResponse, Problem, field_names
 
 MAX_PROBLEMS = 20
+_HEADERS = ("header", "idempotency-key")
+"""What a problem may name beside the fields of a body: never anything that was sent."""
 KIND_HEADER = "x-crosshead-error"
 """Header of every error, with its kind: what metrics count it as."""
 _KINDS = {
@@ -35,6 +37,7 @@ _MESSAGES = {
     400: "the body cannot be read; send JSON in UTF-8",
     404: "there is nothing at this path; /openapi.json lists what there is",
     405: "this path does not take this method; /openapi.json lists what there is",
+    415: "the body is not said to be JSON; send content-type: application/json",
 }
 
 
@@ -91,6 +94,8 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
     mistakes = error.errors()
     if any(mistake["type"] == "json_invalid" for mistake in mistakes):
         return error_response(400, _MESSAGES[400])
+    if any(mistake["loc"] == ("body",) and isinstance(mistake.get("input"), bytes) for mistake in mistakes):
+        return error_response(415, _MESSAGES[415])  # FastAPI leaves a body of another type unread
     known = field_names(request.url.path)
     problems = [_problem(mistake, known) for mistake in mistakes[:MAX_PROBLEMS]]
     more = len(mistakes) - len(problems)
@@ -99,7 +104,7 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 def _problem(mistake: Mapping[str, Any], known: Sequence[str]) -> Problem:
     parts = mistake["loc"] if mistake["loc"][:1] == ("header",) else mistake["loc"][1:]
-    where = ".".join(str(part) for part in parts if isinstance(part, int) or part in known)
+    where = ".".join(str(part) for part in parts if isinstance(part, int) or part in (*known, *_HEADERS))
     if mistake["type"] == "extra_forbidden":
         return Problem(where=where, message=f"a field is not known; allowed are {', '.join(known)}")
     return Problem(where=where, message=str(mistake["msg"]).removeprefix("Value error, "))

@@ -103,7 +103,7 @@ async def explain(body: ExplainRequest, service: Shared) -> Response:
     "/v1/corrections",
     status_code=201,
     response_model=CorrectionResponse,
-    responses=responses(400, 408, 409, 413, 422, 503),
+    responses=responses(400, 408, 409, 413, 415, 422, 503),
 )
 async def correct(
     body: CorrectionRequest,
@@ -143,7 +143,7 @@ async def model(service: Shared) -> Response:
         "explained_characters": MAX_EXPLAINED,
         "tokens": settings.max_tokens,
     }
-    card = answers.card(service.keeper.current.model)
+    card = await asyncio.to_thread(answers.card, service.keeper.current.model)
     told = {**card, "takes_corrections": service.corrections.are_taken, "limits": limits}
     return Response(answers.dumps(told), media_type=JSON)
 

@@ -224,6 +224,14 @@ class Limits(BaseModel):
     tokens: int
 
 
+class Score(BaseModel):
+    """A score with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 class ModelResponse(ModelInfo):
     """The card of the model that answers."""
 
@@ -231,8 +239,8 @@ class ModelResponse(ModelInfo):
     threshold: float = Field(description="Confidence below which a paragraph is `abstained`.")
     risk: float = Field(description="Share of mistakes among the others that `threshold` was chosen for.")
     label_set_coverage: float | None = Field(description="Share of label sets that hold the true section type.")
-    scores: dict[str, float] | None = Field(
-        description="What the bundle says was measured; null where it says nothing."
+    scores: dict[str, float | Score] | None = Field(
+        description="Measured on held-out articles: by the bundle itself, or by this project's evaluation; else null."
     )
     encoder: dict[str, str | int] | None = Field(description="What turns texts into vectors; null where nothing does.")
     about: dict[str, Any] = Field(
@@ -284,9 +292,9 @@ _BY_PATH: dict[str, type[BaseModel]] = {
 
 
 def field_names(path: str) -> Sequence[str]:
-    """Return the names that a problem may name: those of our fields, never those that were sent."""
+    """Return the fields of a request's body."""
     model = _BY_PATH.get(path)
-    return [*model.model_fields, "header", "idempotency-key"] if model else []
+    return list(model.model_fields) if model else []
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -302,10 +310,11 @@ _WHY = {
     408: "The body did not arrive in time.",
     409: "The Idempotency-Key was used for another correction, or the new model is broken.",
     413: "The body is larger than the server takes.",
+    415: "The body is not said to be JSON.",
     422: "The request cannot be used, or holds no paragraph.",
     429: "Too many requests: of this key, or more than can be answered in time; see Retry-After.",
     500: "A mistake in the server.",
     503: "The server is starting or stopping, or the disk refuses.",
     504: "Not answered in time.",
 }
-TAGGING_ERRORS = responses(400, 408, 413, 422, 503, 504)
+TAGGING_ERRORS = responses(400, 408, 413, 415, 422, 503, 504)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead import bundle, champion, checks, labelled, predictions
+from crosshead import bundle, champion, checks, labelled, model_scores, predictions
 from crosshead.cards import FILE as CARD
 from crosshead.cards import about, model_card
 from crosshead.corpus import SUMMARY, read_summary, read_table, write_file
@@ -94,13 +94,15 @@ def run(settings: Settings, report: Report = _silent) -> Evaluated:
     _write_plots(settings.reports_dir / PLOTS, data)
     result = Evaluated(data.scores, data.set_accuracy, data.findings, int((articles.n_truncated > 0).sum()), path)
     _write_metrics(settings.reports_dir / METRICS, result)
+    digest = str(trained["bundle_digest"])
+    write_file(model_scores.path(settings.root, digest), model_scores.content(data.own.as_dict()))
     _write_predictions(settings.reports_dir / predictions.FILE, taggers[MODEL], articles, contrast, summary)
     card = model_card(data, about(settings, summary, trained))
     write_file(settings.reports_dir / CARD, card.encode("utf-8", "replace"))
     report("scoring", 1, 1)
     if settings.tracking.enabled:
         return _record(settings, result, trained, card, report)
-    return replace(result, is_champion=_keep_first(settings, str(trained["bundle_digest"])))
+    return replace(result, is_champion=_keep_first(settings, digest))
 
 
 def read_record(model_dir: Path) -> dict[str, Any]:
