@@ -171,6 +171,11 @@ class OutputFolder:
         self.clear()
         return totals
 
+    def tidy(self) -> None:
+        """Remove what was written halfway, as far as the disk allows."""
+        with contextlib.suppress(OSError):
+            self._store.tidy()
+
     def clear(self) -> None:
         """Remove the notes of a finished job."""
         for name in self._store.names(PROGRESS):

@@ -126,8 +126,12 @@ def _do(plan: Plan, folder: OutputFolder, job: Job, engine: Engine, watcher: Wat
     rest = [unit for unit in plan.units if unit.number not in finished]
     n_rest = sum(unit.n_records for unit in rest)
     watcher.planned(plan.n_records, plan.n_records - n_rest)
-    for _ in engine(job, rest, watcher):
-        pass
+    try:
+        for _ in engine(job, rest, watcher):
+            pass
+    except BaseException:
+        folder.tidy()  # a worker that was stopped leaves half a part behind, under another name
+        raise
 
 
 @contextmanager
