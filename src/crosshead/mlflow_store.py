@@ -25,6 +25,8 @@ from crosshead.errors import MissingExtraError, StoreError
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 DATABASE = "mlflow.db"
 ARTIFACTS = "artifacts"
+MOST_TRIES = 5
+"""Of a call that another process's may have crossed."""
 LOCK_TIMEOUT_S = 120.0
 
 _ENVIRONMENT = {
@@ -309,3 +311,18 @@ def _sqlite_path(uri: str) -> Path | None:
 
 def _first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
+
+
+def log_inputs(client: Any, run_id: str, inputs: list[Any]) -> None:
+    """Record the datasets of a run, also while another run records the same ones."""
+    # MLflow looks whether the dataset is there and then inserts it, so of two runs that begin together one is refused.
+    # By then the dataset is there, and what was refused left nothing behind.
+    from mlflow.exceptions import MlflowException
+
+    for left in reversed(range(MOST_TRIES)):
+        try:
+            client.log_inputs(run_id, datasets=inputs)
+            return
+        except MlflowException as error:
+            if not left or "IntegrityError" not in str(error):
+                raise

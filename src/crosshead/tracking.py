@@ -31,7 +31,16 @@ from crosshead.log_items import (
     TextArtifact,
     param_text,
 )
-from crosshead.mlflow_store import LOCK_TIMEOUT_S, StorePlace, explained, load_mlflow, place, prepare, relocate
+from crosshead.mlflow_store import (
+    LOCK_TIMEOUT_S,
+    StorePlace,
+    explained,
+    load_mlflow,
+    log_inputs,
+    place,
+    prepare,
+    relocate,
+)
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -41,7 +50,6 @@ MAX_PARAMS, MAX_METRICS, MAX_TAGS = 100, 1000, 100
 MAX_KEY = 250
 MAX_DIGEST = 36
 """Characters of a dataset's digest that MLflow keeps."""
-_MOST_TRIES = 5
 ENDED_BY = "crosshead.ended_by"
 """Tag that says why a run is FAILED or KILLED."""
 RUN_NAME = "mlflow.runName"
@@ -107,7 +115,7 @@ class Run:
             log_batch(self.run_id, tags=part)
         inputs = [_dataset_input(item) for item in items if isinstance(item, DatasetInput)]
         if inputs:
-            _log_inputs(client, self.run_id, inputs)
+            log_inputs(client, self.run_id, inputs)
         for item in items:
             match item:
                 case TextArtifact(path, text):
@@ -346,20 +354,6 @@ class Tracking:
         except OSError as error:
             raise TrackingError(f"the folder {path.parent} cannot be made: {error}; make it writable") from error
         return FileLock(path)
-
-
-def _log_inputs(client: Any, run_id: str, inputs: list[Any]) -> None:
-    # MLflow looks whether the dataset is there and then inserts it, so of two runs that begin together one is refused.
-    # By then the dataset is there, and what was refused left nothing behind.
-    from mlflow.exceptions import MlflowException
-
-    for left in reversed(range(_MOST_TRIES)):
-        try:
-            client.log_inputs(run_id, datasets=inputs)
-            return
-        except MlflowException as error:
-            if not left or "IntegrityError" not in str(error):
-                raise
 
 
 def _dataset_input(item: DatasetInput) -> Any:
