@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import json
 import socket
@@ -240,7 +241,9 @@ def test_what_is_no_http_harms_nobody(rubbish: bytes) -> None:
                 wire.sendall(rubbish)
                 wire.shutdown(socket.SHUT_WR)
                 told = wire.recv(1000)
-            except ConnectionError:
+            except OSError as error:
+                # A server that hung up before all was sent shows itself in one of these ways, by who is faster.
+                assert isinstance(error, ConnectionError) or error.errno == errno.ENOTCONN
                 told = b""
             assert told in (b"",) or told.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 403 "))
         assert server.ask()[0] == 200
