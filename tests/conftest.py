@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Before anything else is imported: no telemetry, no hub, nothing of the user's own caches.
@@ -22,6 +23,10 @@ for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "CROSSHEAD_ROOT", "CROSSHEA
 import tiny  # noqa: E402  after the environment is set
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# No test asserts how long something takes: machines are shared, and an example may wait for its turn.
+hypothesis.settings.register_profile("crosshead", deadline=None)
+hypothesis.settings.load_profile("crosshead")
 
 
 @pytest.fixture(scope="session")

@@ -121,7 +121,7 @@ PARAGRAPHS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", engines.ENGINES)
 def test_the_exported_graph_is_faithful_at_every_length(engine: str, minilm_graph: Path) -> None:
-    model = export._load_model(Path(export.find_source(MINILM)))
+    model = export.load_model(Path(export.find_source(MINILM)))
     wanted = model.encode(PARAGRAPHS, normalize_embeddings=True, show_progress_bar=False)
     got = GraphEncoder(minilm_graph, engine=engine).encode(PARAGRAPHS).vectors
     assert (wanted * got).sum(axis=1).min() >= 0.999
@@ -148,7 +148,7 @@ def test_a_graph_that_ignores_its_text_is_not_kept(minilm_graph: Path, tmp_path:
     for node in graph.graph.node:
         node.input[:] = ["attention_mask" if name == "input_ids" else name for name in node.input]
     onnx.save(graph, folder / "graph.onnx")
-    model = export._load_model(Path(export.find_source(MINILM)))
+    model = export.load_model(Path(export.find_source(MINILM)))
     with pytest.raises(EncoderError, match="the exported graph is not faithful"):
         export.check_faithful(model, folder, "")
 
