@@ -86,7 +86,7 @@ def fingerprint(weights_sha256: str, folder: Path, prompt: str, max_tokens: int 
 def export(folder: Path, target: Path, *, name: str, prompt: str = "", max_tokens: int | None = None) -> About:
     """Write the graph of the model in ``folder`` to ``target``; nothing is left there if it is not faithful."""
     weights = weights_digest(folder)
-    model = _load_model(folder)
+    model = load_model(folder)
     if max_tokens is not None:
         model.max_seq_length = max_tokens
     about = About(
@@ -111,7 +111,7 @@ def export(folder: Path, target: Path, *, name: str, prompt: str = "", max_token
     return about
 
 
-def _load_model(folder: Path) -> Any:
+def load_model(folder: Path) -> Any:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     import transformers
@@ -192,7 +192,7 @@ def graph_for(
     """
     folder = Path(find_source(source))
     if not folder.is_dir():
-        folder = _from_hub(source)
+        folder = from_hub(source)
     digest = weights_digest(folder)
     check_digest(source, digest, sha256)
     target = graphs_dir / fingerprint(digest, folder, prompt, max_tokens)[:16]
@@ -224,7 +224,7 @@ def _is_complete(target: Path) -> bool:
     return all((target / file).is_file() for file in (GRAPH, TOKENIZER, "encoder.json"))
 
 
-def _from_hub(source: str) -> Path:
+def from_hub(source: str) -> Path:
     """Find a model by name in the local Hugging Face cache, or fetch it where the user has a network."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
