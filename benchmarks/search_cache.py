@@ -31,9 +31,10 @@ import numpy as np
 from crosshead import labelled
 from crosshead.encoders.engines import machine
 from crosshead.measuring import Data, read_data
+from crosshead.schema import Settings
 from crosshead.search_space import SearchSettings, Value
 from crosshead.searching import Scorer
-from crosshead.settings import Settings, find_root, load_settings
+from crosshead.settings import find_root, load_settings
 from crosshead.splits import folds
 from crosshead.variations import Variations
 

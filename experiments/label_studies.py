@@ -21,7 +21,8 @@ from crosshead.annotations import read_annotations
 from crosshead.duplicates import group_articles
 from crosshead.encoders.open import open_encoder
 from crosshead.pool import Pool, read_pool
-from crosshead.settings import Settings, load_settings
+from crosshead.schema import Settings
+from crosshead.settings import load_settings
 from crosshead.splits import split_test
 from crosshead.tagger import read_inputs
 

@@ -36,6 +36,7 @@ PAGE = """<!doctype html><html><head><title>Bread</title></head><body><article><
 def build_words_bundle(folder: Path) -> Path:
     """Save a tagger that looks at words only: no engine has to be loaded, so a process is at work at once."""
     from crosshead import bundle
+    from crosshead.decoding import DecoderSpec
     from crosshead.training import Paragraphs, train
     from crosshead.views import ViewSpec
 
@@ -47,7 +48,7 @@ def build_words_bundle(folder: Path) -> Path:
         views=[ViewSpec("tfidf", "tfidf", LogisticRegression(C=10), min_df=1)],
         encoder=None,
         folds=[(np.flatnonzero(article != i), np.flatnonzero(article == i)) for i in range(len(lengths))],
-        decoder_weight=0.3,
+        decoder=DecoderSpec(weight=0.3),
         calibrate=True,
         risk=0.9,
     )

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -17,6 +19,9 @@ os.environ.update(
     HF_HUB_DISABLE_TELEMETRY="1",
     TOKENIZERS_PARALLELISM="false",
 )
+# Compiled graphs of taggers that last a second are not to fill the user's own cache.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="crosshead-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "CROSSHEAD_ROOT", "CROSSHEAD_ENCODER"):
     os.environ.pop(name, None)
 

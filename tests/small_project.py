@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import stores
-from crosshead.settings import Settings, load_settings
+from crosshead.schema import Settings
+from crosshead.settings import load_settings
 from crosshead.stages import evaluate, prepare, train
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -138,7 +138,7 @@ def test_a_part_without_its_note_or_cut_off_is_done_again(
     (notes / "part-000001.json").write_text("half of {")
     (parts / "part-000002.parquet").write_bytes(b"PAR1")
     (parts / "part-000003.parquet").unlink()
-    (parts / ".part-000004.parquet.xyz.part-tmp").write_bytes(b"left behind")
+    (parts / ".part-000004.parquet.xyz.part").write_bytes(b"left behind")
     with monkeypatch.context() as patch:
         again = interrupted_after(10**6, patch)
         do([feed], tmp_path / "out", words_bundle, resume=True)

@@ -192,3 +192,44 @@ def test_the_command_takes_urls(bucket: Any, bundle: Path, capsys: pytest.Captur
     assert capsys.readouterr().err == "crosshead: 3 paragraphs in 1 part in s3://archive/tagged\n"
     (first, *_) = bucket.cat_file("archive/tagged/parts/part-000000.jsonl").splitlines()
     assert json.loads(first)["file"] == "s3://archive/in/river.md"
+
+
+@pytest.mark.parametrize(
+    ("url", "module", "extra"),
+    [("gs://b/a.jsonl", "gcsfs", "gcs"), ("hf://datasets/a/b/c.jsonl", "huggingface_hub", "scale")],
+)
+def test_other_stores_without_their_library_name_the_extra(
+    url: str,
+    module: str,
+    extra: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As fsspec itself finds out that a library is not there; tests reach no such store."""
+    from fsspec.registry import _registry
+
+    monkeypatch.setitem(__import__("sys").modules, module, None)
+    monkeypatch.delitem(_registry, url.partition(":")[0], raising=False)
+    (tmp_path / "a.md").write_text(ARTICLE)
+    told = f"{url.partition(':')[0]}:// needs the optional part [{extra}]; install it: pip install 'crosshead[{extra}]'"
+    assert main(["tag", url, "-o", str(tmp_path / "out")]) == Exit.MISSING_EXTRA
+    assert told in capsys.readouterr().err
+    assert main(["tag", str(tmp_path / "a.md"), "-o", f"{url.rpartition('/')[0]}/out"]) == Exit.MISSING_EXTRA
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_hub_that_is_not_asked_says_how_to_ask_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("huggingface_hub", reason="the optional part [scale] is not installed")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with (
+        pytest.raises(DataError, match=r"hf://datasets/a/b/.* says: .*; set HF_HUB_OFFLINE=0 to read from the hub"),
+        stores.told("hf://datasets/a/b/*.parquet"),
+    ):
+        raise ConnectionError("offline mode is enabled")
+    with (
+        pytest.raises(DataError, match=r"c\.parquet was not looked for on the hub; set HF_HUB_OFFLINE=0"),
+        stores.told("hf://datasets/a/b/c.parquet"),
+    ):
+        raise FileNotFoundError

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +13,9 @@ import pytest
 
 import tiny
 from crosshead import bundle
+from crosshead.decoding import Chain, DecoderSpec, n_features
 from crosshead.errors import BundleError
+from crosshead.tagger import Tagger
 
 TEXTS = [tiny.training_rows()[0]]
 
@@ -33,6 +36,40 @@ def test_a_loaded_tagger_answers_as_the_trained_one(tiny_graph: Path, tmp_path: 
     assert loaded.threshold == result.tagger.threshold
 
 
+def _with_sequence(tagger: Tagger) -> Tagger:
+    k, rng = len(tagger.section_types), np.random.default_rng(0)
+    chain = Chain(rng.normal(size=(n_features(k), k)), rng.normal(size=(k, k)), weight=0.8, l2=0.01)
+    return replace(tagger, transitions=chain)
+
+
+def test_a_sequence_is_saved_with_the_tagger(tiny_graph: Path, tmp_path: Path) -> None:
+    tagger = _with_sequence(tiny.build_tagger(tiny_graph).tagger)
+    expected = tagger.predict_proba(TEXTS)
+    bundle.save(tagger, tmp_path / "b", encoder_dir=tiny_graph, check=(TEXTS, expected))
+    loaded = bundle.load(tmp_path / "b")
+    assert loaded.transitions.spec == DecoderSpec("sequence", 0.8, 0.01)
+    np.testing.assert_allclose(loaded.predict_proba(TEXTS), expected, atol=1e-6)
+
+
+def test_a_sequence_of_another_size_is_refused(tiny_graph: Path, tmp_path: Path) -> None:
+    tagger = _with_sequence(tiny.build_tagger(tiny_graph).tagger)
+    bundle.save(
+        replace(tagger, transitions=Chain(np.zeros((n_features(2), 2)), np.zeros((2, 2)))),
+        tmp_path / "b",
+        encoder_dir=tiny_graph,
+    )
+    with pytest.raises(BundleError, match="the decoder is for 2 section types"):
+        bundle.load(tmp_path / "b")
+
+
+def test_a_bundle_without_a_kind_of_decoder_holds_transitions(tiny_bundle: Path) -> None:
+    expected = bundle.load(tiny_bundle).predict_proba(TEXTS)
+    content = json.loads((tiny_bundle / bundle.MANIFEST).read_text())
+    del content["decoder"], content["decoder_l2"]
+    (tiny_bundle / bundle.MANIFEST).write_text(json.dumps(content))
+    assert np.array_equal(bundle.load(tiny_bundle).predict_proba(TEXTS), expected)
+
+
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_both_engines_give_the_same_answer(engine: str, tiny_bundle: Path) -> None:
     difference = bundle.load(tiny_bundle, engine=engine).predict_proba(TEXTS) - bundle.load(tiny_bundle).predict_proba(
@@ -47,6 +84,35 @@ def test_saving_is_refused_when_probabilities_differ(tiny_graph: Path, tmp_path:
     with pytest.raises(BundleError, match=r"differ by 0\.002 from those in training; at most 0\.001"):
         bundle.save(tagger, tmp_path / "b", encoder_dir=tiny_graph, check=(TEXTS, wrong))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_copy_of_an_encoder_shares_one_compiled_graph(
+    tiny_graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each training and each champion is a new folder, and would leave a compiled graph as large as the encoder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    tagger, articles = tiny.build_tagger(tiny_graph).tagger, [["Guns.", "Talks."]]
+    check = (articles, tagger.predict_proba(articles))
+    for name in ("a", "b"):
+        bundle.save(tagger, tmp_path / name, encoder_dir=tiny_graph, check=check)
+        loaded = bundle.load(tmp_path / name, engine="openvino").predict_proba(articles)
+        np.testing.assert_allclose(loaded, check[1], atol=1e-3)
+    blobs = list((tmp_path / "cache").rglob("*.blob"))
+    shutil.rmtree(tmp_path / "a")  # what was compiled from it still serves the others
+    bundle.load(tmp_path / "b", engine="openvino").predict_proba(articles)
+    assert list((tmp_path / "cache").rglob("*.blob")) == blobs
+    assert len(blobs) == 1
+
+
+def test_the_engine_tells_nobody_that_it_is_used(tiny_bundle: Path, tmp_path: Path) -> None:
+    """OpenVINO reports its import, and keeps a number for the machine in the home folder, if it is let."""
+    code = (
+        "import sys; from crosshead import bundle\n"
+        f"bundle.load({str(tiny_bundle)!r}, engine='openvino').predict_proba([['Guns.']])\n"
+        "assert 'openvino' in sys.modules and not any('openvino_telemetry' in name for name in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "HOME": str(tmp_path)})
+    assert not (tmp_path / "intel").exists()
 
 
 def test_saving_without_the_encoder_is_refused(tiny_graph: Path, tmp_path: Path) -> None:
@@ -113,6 +179,7 @@ def test_a_path_outside_the_bundle_is_refused(name: str, tiny_bundle: Path) -> N
         ),
         ({"views": [{"name": "a", "kind": "magic", "weight": 1, "head": "linear"}]}, "does not hold together"),
         ({"temperature": "hot"}, "does not hold together"),
+        ({"decoder": "magic"}, "the decoder has kind 'magic'; allowed are 'neighbours', 'sequence'"),
         ({"encoder": "another"}, "trained with another encoder"),
     ],
 )

@@ -10,7 +10,8 @@ import pytest
 
 from crosshead import checks
 from crosshead.evaluation.methodology import Finding
-from crosshead.settings import Settings, load_settings
+from crosshead.schema import Settings
+from crosshead.settings import load_settings
 
 TYPES = ("ground_developments", "regional_stability", "international_role", "other")
 

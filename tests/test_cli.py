@@ -77,7 +77,7 @@ def test_the_errors_exit_codes_are_those_that_help_lists() -> None:
 
 
 def test_documentation_lists_every_command_option_and_exit_code(root: Path) -> None:
-    told = (root / "docs" / "cli.md").read_text(encoding="utf-8")
+    told = (root / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     for code, meaning in MEANINGS.items():
         assert f"| {int(code)} | {meaning} |" in told
     for name in COMMANDS:

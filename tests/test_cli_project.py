@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -229,6 +230,16 @@ def test_show_of_a_damaged_file(text: str, tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "metrics.json").write_text(text)
     assert main(["show", str(tmp_path)]) == Exit.DATA
     assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["prepare", "train"])
+def test_stages_leave_pythons_tidying_as_it_was(command: str, project: Path) -> None:
+    gc.set_threshold(701, 11, 12)
+    try:
+        assert main([command, "seed=no number"]) != Exit.OK
+        assert gc.get_threshold() == (701, 11, 12)
+    finally:
+        gc.set_threshold(700, 10, 10)
 
 
 @pytest.mark.slow

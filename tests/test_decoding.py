@@ -3,11 +3,12 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crosshead.calibration import apply_temperature, fit_temperature
-from crosshead.decoding import Transitions
+from crosshead.decoding import Chain, Transitions, context, n_features
 from crosshead.heads import log_softmax
 
 
@@ -73,3 +74,66 @@ def test_temperature_is_found_again(temperature: float, seed: int) -> None:
     found = fit_temperature(log_softmax(true * temperature), y)
     assert abs(np.log(found / temperature)) < 0.35
     np.testing.assert_allclose(np.exp(apply_temperature(true, found)).sum(axis=1), 1.0)
+
+
+def _chain(k: int, seed: int, weight: float = 1.0) -> Chain:
+    rng = np.random.default_rng(seed)
+    return Chain(rng.normal(size=(n_features(k), k)), rng.normal(size=(k, k)), weight)
+
+
+def test_a_chain_equals_the_sum_over_all_paths() -> None:
+    chain, rows = _chain(3, seed=0), _random(4, 3, seed=1)
+    emissions = context(rows, [4]) @ chain.coef
+    expected = np.zeros((4, 3))
+    for path in itertools.product(range(3), repeat=4):
+        weight = sum(emissions[i, s] for i, s in enumerate(path))
+        weight += sum(chain.step[a, b] for a, b in itertools.pairwise(path))
+        for i, s in enumerate(path):
+            expected[i, s] += np.exp(weight)
+    np.testing.assert_allclose(
+        np.exp(chain.decode_all(rows, [4])), expected / expected.sum(axis=1, keepdims=True), rtol=1e-9
+    )
+
+
+@given(lengths=st.lists(st.integers(0, 6), min_size=1, max_size=6), weight=st.sampled_from([0.0, 0.4, 1.0]))
+def test_a_chain_answers_for_an_article_as_if_it_were_alone(lengths: list[int], weight: float) -> None:
+    chain, rows = _chain(4, seed=2, weight=weight), _random(sum(lengths), 4, seed=3)
+    together = chain.decode_all(rows, lengths)
+    starts = np.cumsum([0, *lengths])
+    for start, end in itertools.pairwise(starts):
+        assert np.array_equal(together[start:end], chain.decode_all(rows[start:end], [end - start]))
+    np.testing.assert_allclose(np.exp(together).sum(axis=1), 1.0)
+
+
+def test_a_chain_leaves_a_paragraph_on_its_own_as_it_is() -> None:
+    chain, rows = _chain(3, seed=4), _random(5, 3, seed=5)
+    assert np.array_equal(chain.decode_all(rows, [1] * 5), log_softmax(rows))
+    assert np.array_equal(chain.muted().decode_all(rows, [5]), log_softmax(rows))
+    assert not np.allclose(chain.decode_all(rows, [5]), rows)
+
+
+def test_the_weight_of_a_chain_goes_from_the_own_answer_to_that_of_the_article() -> None:
+    rows = _random(4, 3, seed=6)
+    whole, half = (_chain(3, seed=7, weight=weight).decode_all(rows, [4]) for weight in (1.0, 0.5))
+    np.testing.assert_allclose(half, log_softmax((whole + rows) / 2))
+
+
+def test_a_context_says_who_stands_beside_whom_and_where() -> None:
+    rows = log_softmax(np.array([[2.0, 0.0], [0.0, 2.0], [0.0, 4.0], [1.0, 0.0]]))
+    seen = context(rows, [3, 1])
+    own, two_before, before, after, two_after, mean = np.split(seen[:, :12], 6, axis=1)
+    np.testing.assert_allclose(own, [[1, -1], [-1, 1], [-2, 2], [0.5, -0.5]])
+    np.testing.assert_allclose(before, [[0, 0], [1, -1], [-1, 1], [0, 0]])
+    np.testing.assert_allclose(after, [[-1, 1], [-2, 2], [0, 0], [0, 0]])
+    np.testing.assert_allclose(two_before, [[0, 0], [0, 0], [1, -1], [0, 0]])
+    np.testing.assert_allclose(two_after, [[-2, 2], [0, 0], [0, 0], [0, 0]])
+    np.testing.assert_allclose(mean[:3], np.tile(own[:3].mean(axis=0), (3, 1)))
+    np.testing.assert_allclose(mean[3], own[3])
+    np.testing.assert_allclose(seen[:, 12], [1 / 6, 3 / 6, 5 / 6, 1 / 2])
+    assert seen[:, -7:-2].tolist() == [[1, 0, 0, 0, 0], [0, 1, 0, 0, 1], [0, 0, 1, 1, 0], [1, 0, 0, 1, 0]]
+    assert (seen[:, -1] == 1).all()
+
+
+def test_arrays_that_make_no_chain_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"got step \(3, 3\) and coef \(4, 3\); for 3 section types allowed are"):
+        Chain(np.zeros((4, 3)), np.zeros((3, 3)))

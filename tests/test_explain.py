@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 import tiny
 from cli_parts import make_tagger
 from crosshead import bundle
-from crosshead.decoding import Transitions
+from crosshead.decoding import Chain, Transitions, n_features
 from crosshead.errors import DataError
 from crosshead.explain import MAX_CHARACTERS, MAX_SENTENCES, MAX_WORDS, Effect, ask, explain
 from crosshead.heads import ConstantHead, LinearHead
@@ -37,9 +38,14 @@ def log_odds(tagger: Tagger, texts: list[str], position: int, section_type: str)
     return math.log(proba / (1 - proba))
 
 
-@pytest.mark.parametrize("name", ["hand", "trained"])
+def with_sequence(tagger: Tagger) -> Tagger:
+    k, rng = len(tagger.section_types), np.random.default_rng(0)
+    return replace(tagger, transitions=Chain(0.3 * rng.normal(size=(n_features(k), k)), rng.normal(size=(k, k))))
+
+
+@pytest.mark.parametrize("name", ["hand", "trained", "sequence"])
 def test_an_effect_is_what_the_tagger_says_without_the_part(name: str, trained: Tagger) -> None:
-    tagger = make_tagger() if name == "hand" else trained
+    tagger = {"hand": make_tagger(), "trained": trained, "sequence": with_sequence(trained)}[name]
     found = explain(tagger, PARAGRAPH, BEFORE, AFTER)
     assert found.tag == tagger.tag_article([*BEFORE, PARAGRAPH, *AFTER])[2]
     whole = log_odds(tagger, [*BEFORE, PARAGRAPH, *AFTER], 2, found.tag.section_type)

@@ -82,6 +82,79 @@ def articles() -> list[Article]:
     return [an_article(place) for place in PLACES]
 
 
+def named(article: Article, labels: Sequence[str | None] = (*TRUTH,)) -> Article:
+    """Give an article the section types of its paragraphs, as its own table would."""
+    return dataclasses.replace(
+        article, metadata={**article.metadata, "section_types": list(labels)[: len(article.paragraphs)]}
+    )
+
+
+class TestLabelsOfTheArticlesOwnTable:
+    def test_they_label_like_annotations(self, articles: list[Article]) -> None:
+        given = prepare_small([named(article) for article in articles], labels="given", annotations=[])
+
+        def told(prepared: Prepared) -> list[tuple[str, str, str]]:
+            return sorted((row.paragraph_id, row.section_type, row.label_source) for row in all_rows(prepared))
+
+        assert told(given) == told(prepare_small(articles))
+        assert given.summary["settings"]["labels"] == "given"
+
+    def test_null_leaves_a_paragraph_without_a_label(self, articles: list[Article]) -> None:
+        first, *rest = [named(article) for article in articles]
+        partly = named(first, [None, *TRUTH[1:]])
+
+        prepared = prepare_small([partly, *rest], labels="given", annotations=[])
+
+        assert f"{first.article_id}#0" not in {row.paragraph_id for row in all_rows(prepared)}
+        assert prepared.counts["unlabelled"] == 1
+
+    def test_articles_without_any_are_refused(self, articles: list[Article]) -> None:
+        with pytest.raises(ConfigError, match=r"corpus\.labels is 'given' but no article has section types"):
+            prepare_small(articles, labels="given", annotations=[])
+
+    @pytest.mark.parametrize(
+        ("labels", "message"),
+        [
+            (["war"], r"has 1 section_types for 4 paragraphs; give one for each"),
+            ("war", r"has section_types 'war'; give a list"),
+            ([1, 2, 3, 4], r"has section_types '\[1, 2, 3, 4\]'; give a list"),
+        ],
+    )
+    def test_a_list_that_does_not_fit_is_refused(self, articles: list[Article], labels: Any, message: str) -> None:
+        wrong = dataclasses.replace(articles[0], metadata={"section_types": labels})
+        with pytest.raises(DataError, match=message):
+            prepare_small([wrong, *articles[1:]], labels="given", annotations=[])
+
+    def test_a_name_that_the_taxonomy_lacks_is_refused(self, articles: list[Article]) -> None:
+        wrong = named(articles[0], ["wr", *TRUTH[1:]])
+        with pytest.raises(DataError, match=r"has the section type 'wr'; allowed: war, talks, rest.*'war'"):
+            prepare_small([wrong, *articles[1:]], labels="given", annotations=[])
+
+
+class TestArticlesHeldOutByTheUser:
+    def test_they_are_the_test_split(self, articles: list[Article]) -> None:
+        chosen = {articles[2].article_id, articles[5].article_id}
+
+        prepared = prepare_small(articles, test_ids=chosen)
+
+        assert {row.article_id for row in prepared.rows["test"]} == chosen
+        assert not chosen & {row.article_id for row in prepared.rows["train"]}
+
+    def test_what_stands_on_both_sides_is_told(self, articles: list[Article]) -> None:
+        twin = dataclasses.replace(an_article(PLACES[0]), article_id="twin")
+
+        prepared = prepare_small([*articles, twin], test_ids={"twin"})
+
+        assert any("near-duplicate pairs of paragraphs stand on both sides" in note for note in prepared.notes)
+        assert prepared.leaks.duplicates
+
+    @pytest.mark.parametrize(("everything", "side"), [(True, "train on"), (False, "test on")])
+    def test_an_empty_side_is_refused(self, articles: list[Article], everything: bool, side: str) -> None:
+        chosen = {article.article_id for article in articles} if everything else {"nowhere"}
+        with pytest.raises(DataError, match=f"no labelled paragraph is left to {side}"):
+            prepare_small(articles, test_ids=chosen)
+
+
 class TestLabels:
     def test_annotations_label_every_annotated_paragraph(self, articles: list[Article]) -> None:
         rows = all_rows(prepare_small(articles))
@@ -193,6 +266,17 @@ class TestGroups:
         assert not any("Subscribe" in row.text for row in all_rows(prepared))
         assert "16 paragraphs return in many articles, such as 'arvan0#4'" in prepared.notes[0]
 
+    def test_boilerplate_may_be_kept(self) -> None:
+        footer = "Write to the desk by Friday for a free copy of the harbour almanac."
+        articles = [an_article(f"{place}{i}", footer=footer) for place in PLACES for i in range(2)]
+        labels = (*TRUTH, "rest")
+
+        prepared = prepare_small(articles, annotations=annotate(articles, labels), boilerplate="keep")
+
+        assert prepared.counts["boilerplate"] == 0
+        assert sum(row.text == footer for row in all_rows(prepared)) == 16
+        assert len({row.group_id for row in all_rows(prepared)}) == 16
+
     def test_a_corpus_tied_together_by_one_text_is_refused_with_the_reason(self) -> None:
         articles = [an_article(place, footer="Subscribe to our letter, free every Friday.") for place in PLACES]
         with pytest.raises(DataError, match=r"one group of articles only .*repeat one another's paragraphs"):
@@ -251,7 +335,9 @@ def project(tmp_path: Path, articles: list[Article]) -> SimpleNamespace:
         annotations=Path("annotations.csv"),
         contrast_sets=None,
         labels="annotations",
+        test_articles=None,
         test_share=0.2,
+        boilerplate="leave_out",
         duplicate_threshold=0.8,
     )
     return SimpleNamespace(

@@ -23,7 +23,7 @@ from crosshead.gate import Check, Decision, Side
 from crosshead.log_items import FileArtifact
 from crosshead.predictions import Predictions
 from crosshead.runs import finder_of
-from crosshead.settings import PromotionSettings, Settings
+from crosshead.schema import PromotionSettings, Settings
 from test_compare import TYPES, make_predictions, some_wrong
 
 LIMITS = PromotionSettings(level=0.95, margin=0.03, max_ece=0.3, max_latency_ratio=1.5, max_mb=1, n_resamples=500)

@@ -6,21 +6,31 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import click
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_parts import build_words_bundle, content_of, write_archive, write_feed
 from cli_parts import process_environ, run_process
+from crosshead.batch import ray_job
 from crosshead.batch.inputs import Source
 from crosshead.batch.plan import Segment, Unit
+from crosshead.batch.ray_job import UNITS_IN_FLIGHT, _Team, from_json
 from crosshead.batch.reading import Reader
+from crosshead.batch.worker import Done, Job
 from crosshead.cli import main
 from crosshead.cli.exits import Exit
+from crosshead.cli.group import crosshead
+from crosshead.errors import DataError
 
 JOB = r"""
 import json, os, signal, sys, threading
@@ -58,7 +68,7 @@ def main(kill):
             session = os.environ["SESSION_MARK"].encode() in (process / "environ").read_bytes()
         except OSError:
             return False
-        return session and command.startswith(b"ray::") and b"MapWorker" in command
+        return session and command.startswith(b"ray::Actor")
 
     sources = find_sources(["feed.jsonl"], "auto").found
     engine = ray_engine(Cluster(None, 2))
@@ -165,10 +175,6 @@ def test_a_unit_comes_back_from_its_way_through_ray(text: str, number: int, is_w
     assert from_json(as_json(unit)) == unit
 
 
-def _values(answer: dict[str, list[Any]]) -> dict[str, Any]:
-    return {name: value for name, (value,) in answer.items()}
-
-
 def test_an_actor_tells_what_went_wrong_and_never_raises(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,18 +191,135 @@ def test_an_actor_tells_what_went_wrong_and_never_raises(
     feed = write_feed(tmp_path / "feed.jsonl", 30)
     (unit,) = make_plan(find_sources([str(feed)], "auto").found).units
 
-    def told_by(actor: Actor, unit: str) -> dict[str, Any]:
-        return {name: value for name, (value,) in actor({"unit": [unit]}).items()}
-
     job = Job(str(tmp_path / "out"), "on another machine", digest(bundle), "none")
-    actor = Actor(asdict(job), files)
-    good = told_by(actor, as_json(unit))
-    assert (good["number"], good["n_records"], good["error"]) == (0, 30, "")
+    actor = Actor(asdict(job), [files])
+    assert actor.ready() == {"error": ""}
+    good = actor.do(as_json(unit))
+    assert (good["done"]["number"], good["done"]["n_records"], good["error"]) == (0, 30, "")
     assert (tmp_path / "out" / "parts" / "part-000000.parquet").exists()
-    assert "KeyError" in told_by(actor, "{}")["error"]
+    assert "KeyError" in actor.do("{}")["error"]
     feed.unlink()
     monkeypatch.setattr(actor._worker, "_reader", Reader())
-    assert "was there when the job began" in told_by(actor, as_json(unit))["error"]
-    other = Actor(asdict(replace(job, digest="0" * 64)), files)
-    assert "was changed while the job ran" in told_by(other, as_json(unit))["error"]
-    assert told_by(other, as_json(unit))["error"].startswith("on the machine ")
+    assert "was there when the job began" in actor.do(as_json(unit))["error"]
+    other = Actor(asdict(replace(job, digest="0" * 64)), [files])
+    assert "was changed while the job ran" in other.ready()["error"]
+    assert other.do(as_json(unit)) == other.ready()
+    assert other.ready()["error"].startswith("on the machine ")
+
+
+def test_the_job_for_kubernetes_is_a_command_that_there_is() -> None:
+    """No Kubernetes is here: held are shape and versions, and that crosshead understands the command."""
+    root = Path(__file__).resolve().parents[1]
+    text = (root / "deploy" / "kuberay.yaml").read_text(encoding="utf-8")
+    job = yaml.safe_load(text)
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    cluster = job["spec"]["rayClusterSpec"]
+    version = cluster["rayVersion"]
+    assert f"ray=={version}\n" in (root / "constraints.txt").read_text(encoding="utf-8")
+    assert f"rayproject/ray:{version}-" in text
+    (workers,) = cluster["workerGroupSpecs"]
+    assert workers["minReplicas"] <= workers["replicas"] <= workers["maxReplicas"]
+    for group in (cluster["headGroupSpec"], workers):
+        assert all(isinstance(value, str) for value in group["rayStartParams"].values())  # what the CRD takes
+        (container,) = group["template"]["spec"]["containers"]
+        (mounted,) = container["volumeMounts"]
+        (volume,) = group["template"]["spec"]["volumes"]
+        assert mounted["name"] == volume["name"]
+        assert job["spec"]["entrypoint"].count(f" {mounted['mountPath']}/") == 3
+    program, command, *arguments = job["spec"]["entrypoint"].split()
+    assert program == "crosshead"
+    given = crosshead.get_command(click.Context(crosshead), command).make_context(command, arguments).params
+    assert (given["engine"], given["address"], given["resume"]) == ("ray", "auto", True)
+    assert given["keep_going"] is True  # or the job would be submitted again for each input that cannot be tagged
+
+
+# -- who gets which unit: a Ray of a few lines, which does one task at a time ------------------------------------------
+
+
+class DiedError(Exception):
+    pass
+
+
+class FakeRay:
+    """Actors whose tasks are done in the order in which they were given; some die, some never start."""
+
+    def __init__(self, *, poison: int = -1, stillborn: bool = False, n_places: int = 99) -> None:
+        self.exceptions = SimpleNamespace(RayError=DiedError)
+        self.poison, self.stillborn, self.n_places = poison, stillborn, n_places
+        self.n_made = 0
+        self.killed: set[int] = set()
+        self.most_held = 0
+
+    def remote(self, cls: type) -> Any:
+        return SimpleNamespace(options=lambda **options: SimpleNamespace(remote=lambda *given: self._actor()))
+
+    def _actor(self) -> Any:
+        number, self.n_made = self.n_made, self.n_made + 1
+        return SimpleNamespace(
+            number=number,
+            ready=SimpleNamespace(remote=lambda: (number, None)),
+            do=SimpleNamespace(remote=lambda unit: (number, from_json(unit).number)),
+        )
+
+    def wait(self, tasks: list[tuple[int, int | None]], timeout: float) -> tuple[list[Any], list[Any]]:
+        held = Counter(actor for actor, unit in tasks if unit is not None)
+        self.most_held = max(self.most_held, *held.values(), 0)
+        able = [task for task in tasks if task[0] - len(self.killed) < self.n_places]
+        return able[:1], able[1:]
+
+    def get(self, task: tuple[int, int | None]) -> dict[str, Any]:
+        actor, unit = task
+        if actor in self.killed or unit == self.poison or self.stillborn:
+            raise DiedError
+        return {"error": ""} if unit is None else {"error": "", "done": asdict(Done(unit, 1, 1, 0))}
+
+    def kill(self, actor: Any) -> None:
+        self.killed.add(actor.number)
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 3.0}
+
+
+def done_by(fake: FakeRay, monkeypatch: pytest.MonkeyPatch, n_units: int = 7) -> Iterator[int]:
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    team = _Team(Job("out", "model", "0" * 64, "none"), None, None)
+    yield from (done.number for done in team.do([Unit(number, (), 1, 1) for number in range(n_units)]))
+
+
+def test_every_unit_is_done_once_and_no_actor_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeRay()
+    assert sorted(done_by(fake, monkeypatch)) == list(range(7))
+    assert (fake.n_made, fake.killed, fake.most_held) == (3, {0, 1, 2}, UNITS_IN_FLIGHT)
+
+
+def test_where_ray_has_no_place_for_an_actor_the_others_do_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sorted(done_by(FakeRay(n_places=1), monkeypatch)) == list(range(7))
+
+
+def test_a_unit_at_which_actors_die_again_and_again_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeRay(poison=4)
+    done = []
+    with pytest.raises(DataError, match=r"3 actors died at part 4.* go on with --resume and fewer --workers"):
+        done.extend(done_by(fake, monkeypatch))
+    assert fake.killed == set(range(fake.n_made))
+
+
+def test_actors_that_die_before_they_begin_end_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match=r"3 actors died before they had a part, perhaps for want of memory"):
+        list(done_by(FakeRay(stillborn=True), monkeypatch))
+
+
+def test_that_no_actor_can_start_is_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    fake = FakeRay(n_places=0)
+    monkeypatch.setattr(ray_job, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(ray_job, "TELL_AFTER_S", 0.0)
+    really = fake.wait
+
+    def wait(tasks: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
+        if caplog.messages:
+            fake.n_places = 3
+        return really(tasks, timeout)
+
+    monkeypatch.setattr(fake, "wait", wait)
+    assert sorted(done_by(fake, monkeypatch)) == list(range(7))
+    assert caplog.messages == ["no actor could start yet: each waits for a core and 1 GiB of memory that Ray has free"]

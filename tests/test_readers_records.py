@@ -66,6 +66,14 @@ def test_a_row_may_hold_paragraphs(tmp_path: Path) -> None:
     assert article.metadata == {"genre": "g"}
 
 
+def test_a_paragraph_of_an_article_that_is_cut_may_be_a_sign(tmp_path: Path) -> None:
+    (article,) = read_articles(
+        write(tmp_path, lines({"id": "a", "paragraphs": ["One.", "”"], "section_types": ["x", None]}))
+    )
+    assert article.texts == ("One.", "”")
+    assert article.metadata == {"section_types": ["x", None]}
+
+
 def test_rows_of_one_paragraph_are_put_together_in_order(tmp_path: Path) -> None:
     path = write(
         tmp_path,
@@ -85,7 +93,7 @@ def test_rows_of_one_paragraph_are_put_together_in_order(tmp_path: Path) -> None
     second, first = read_articles(path)
     assert (second.article_id, second.texts) == ("b", ("B nought.", "B one."))
     assert [paragraph.headings for paragraph in second.paragraphs] == [("Ground", "North"), ()]
-    assert second.metadata == {"genre": "g"}
+    assert second.metadata == {"genre": "g", "section_types": ["y", "x"]}
     assert (first.article_id, first.title) == ("a", "A")
 
 

@@ -61,7 +61,10 @@ def test_the_record_can_be_read_back_and_names_itself(root: Path) -> None:
             r"'corpus\.test_shar' is no configuration key; did you mean 'corpus\.test_share'\?",
         ),
         (["corpus.test_share=2"], r"corpus\.test_share is 2: input should be less than 1"),
-        (["corpus.labels=guess"], r"corpus\.labels is 'guess': input should be 'annotations', 'headings' or 'both'"),
+        (
+            ["corpus.labels=guess"],
+            r"corpus\.labels is 'guess': input should be 'annotations', 'headings', 'both' or 'given'",
+        ),
         (["folds=1"], r"folds is 1: input should be greater than or equal to 2"),
         (["seed=abc"], r"seed is 'abc'"),
         (["decoder.weight=7"], r"decoder\.weight is 7"),
@@ -126,3 +129,18 @@ def test_the_root_is_found_from_below(root: Path) -> None:
 def test_a_classifier_without_target_is_refused(config: object) -> None:
     with pytest.raises(ConfigError, match="give a mapping with _target_"):
         build(config, "classifier")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "kind", "neighbour_weight"),
+    [([], "neighbours", 0.3), (["decoder=none"], "neighbours", 0.0), (["decoder=sequence"], "sequence", 0.0)],
+)
+def test_a_decoder_is_named(root: Path, overrides: list[str], kind: str, neighbour_weight: float) -> None:
+    decoder = load_settings(overrides, root).decoder
+    assert decoder.spec().kind == kind
+    assert decoder.neighbour_weight == neighbour_weight
+
+
+def test_a_decoder_that_is_not_there_is_refused(root: Path) -> None:
+    with pytest.raises(ConfigError, match=r"decoder\.kind is 'chain': input should be 'neighbours' or 'sequence'"):
+        load_settings(["decoder.kind=chain"], root)

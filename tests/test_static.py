@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 import tiny
 from crosshead import bundle, pieces
+from crosshead.decoding import DecoderSpec
 from crosshead.encoders import open as opening
 from crosshead.encoders.graph import NO_WINDOW, About, GraphEncoder
 from crosshead.encoders.saved import from_folder
@@ -173,7 +174,7 @@ def test_a_bundle_tags_without_torch_or_an_engine(folder: Path, tmp_path: Path) 
         ],
         encoder=StaticEncoder(folder),
         folds=[(np.flatnonzero(article != i), np.flatnonzero(article == i)) for i in range(len(lengths))],
-        decoder_weight=0.3,
+        decoder=DecoderSpec(weight=0.3),
         calibrate=True,
         risk=0.9,
     )

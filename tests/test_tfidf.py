@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
 import tiny
 from crosshead.text import normalise
-from crosshead.tfidf import Tfidf, terms
+from crosshead.tfidf import Tfidf, count_terms, terms
 
 
 def _both(n_max: int) -> tuple[TfidfVectorizer, Tfidf]:
@@ -75,3 +75,25 @@ def test_any_word_is_found_where_terms_finds_it(text: str) -> None:
     scores = ours.scores([text], np.eye(max(len(found), 1), len(found), dtype=np.float32))
     assert columns.tolist() == list(range(len(found)))
     np.testing.assert_allclose(scores[0][: len(found)], values, atol=1e-12)
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(["Guns", "guns", "a", "b12", "no", "Σσ", "-", ""]), max_size=12), max_size=6),
+    st.integers(1, 4),
+    st.integers(1, 3),
+)
+@settings(max_examples=200, deadline=None)
+def test_counts_equal_scikit_learns(rows: list[list[str]], n_max: int, min_df: int) -> None:
+    texts = [" ".join(row) for row in rows]
+    ours = count_terms(texts, n_max, min_df)
+    counted = np.zeros((len(texts), len(ours.terms)), dtype=np.int64)
+    counted[ours.rows, ours.columns] = ours.counts
+    known = sorted({term for text in texts for term in terms(text, n_max)})
+    if not known:
+        assert (ours.terms, ours.rows.tolist()) == ([], [])
+        return
+    theirs = CountVectorizer(ngram_range=(1, n_max), vocabulary=known).transform(texts).toarray()
+    kept = (theirs > 0).sum(axis=0) >= min_df
+    assert ours.terms == [term for term, is_kept in zip(known, kept, strict=True) if is_kept]
+    np.testing.assert_array_equal(counted, theirs[:, kept])
+    assert (ours.counts > 0).all()

@@ -16,6 +16,7 @@ from sklearn.svm import LinearSVC
 import tiny
 from crosshead import views
 from crosshead.calibration import apply_temperature
+from crosshead.decoding import DecoderSpec
 from crosshead.encoders.graph import GraphEncoder
 from crosshead.errors import ConfigError, DataError
 from crosshead.evaluation.selective import ABSTAIN_ALWAYS
@@ -152,7 +153,7 @@ def test_out_of_fold_rows_come_from_models_that_never_saw_them(tiny_graph: Path)
         "views": [views.ViewSpec("v", "paragraph", LogisticRegression())],
         "encoder": GraphEncoder(tiny_graph),
         "folds": folds,
-        "decoder_weight": 0.0,
+        "decoder": DecoderSpec(),
         "calibrate": False,
         "risk": 0.9,
     }
@@ -171,6 +172,24 @@ def test_training_twice_gives_the_same_bits(tiny_graph: Path, result: TrainResul
     assert (again.tagger.predict_proba(texts) == result.tagger.predict_proba(texts)).all()
 
 
+def test_what_is_done_meanwhile_is_done_once_and_its_failure_is_not_hidden() -> None:
+    texts, y, lengths, ids = tiny.training_rows()
+    settings = {
+        "section_types": tiny.SECTION_TYPES,
+        "views": [views.ViewSpec("v", "tfidf", LogisticRegression(), min_df=1)],
+        "encoder": None,
+        "folds": [(np.arange(3, 12), np.arange(3)), (np.arange(3), np.arange(3, 12))],
+        "decoder": DecoderSpec(),
+        "calibrate": False,
+        "risk": 0.9,
+    }
+    calls: list[str] = []
+    train(Paragraphs(texts, y, lengths, ids), **settings, meanwhile=lambda: calls.append("called"))
+    assert calls == ["called"]
+    with pytest.raises(ZeroDivisionError):
+        train(Paragraphs(texts, y, lengths, ids), **settings, meanwhile=lambda: 1 / 0)
+
+
 def test_a_risk_that_cannot_be_kept_abstains_always_and_says_so(tiny_graph: Path) -> None:
     texts, y, lengths, ids = tiny.training_rows()
     result = train(
@@ -179,13 +198,43 @@ def test_a_risk_that_cannot_be_kept_abstains_always_and_says_so(tiny_graph: Path
         views=[views.ViewSpec("v", "paragraph", DummyClassifier())],
         encoder=GraphEncoder(tiny_graph),
         folds=[(np.arange(6, 12), np.arange(6)), (np.arange(6), np.arange(6, 12))],
-        decoder_weight=0.0,
+        decoder=DecoderSpec(weight=0.0),
         calibrate=True,
         risk=0.01,
     )
     assert result.tagger.threshold == ABSTAIN_ALWAYS
     assert "every paragraph will be marked as not sure" in result.warnings[0]
     assert all(tag.abstained and tag.section_type in tiny.SECTION_TYPES for tag in result.tagger.tag_texts(texts))
+
+
+def trained_with(graph: Path, decoder: DecoderSpec) -> TrainResult:
+    texts, y, lengths, ids = tiny.training_rows()
+    article = np.repeat(np.arange(len(lengths)), lengths)
+    return train(
+        Paragraphs(texts, y, lengths, ids),
+        section_types=tiny.SECTION_TYPES,
+        views=[views.ViewSpec("v", "paragraph", LogisticRegression(C=10))],
+        encoder=GraphEncoder(graph),
+        folds=[(np.flatnonzero(article != i), np.flatnonzero(article == i)) for i in range(len(lengths))],
+        decoder=decoder,
+        calibrate=True,
+        risk=0.9,
+    )
+
+
+def test_a_sequence_changes_articles_and_leaves_paragraphs_on_their_own(tiny_graph: Path) -> None:
+    sequence = trained_with(tiny_graph, DecoderSpec("sequence", 1.0, 0.01))
+    alone = trained_with(tiny_graph, DecoderSpec())
+    assert sequence.tagger.transitions.spec == DecoderSpec("sequence", 1.0, 0.01)
+    assert not np.allclose(sequence.out_of_fold, alone.out_of_fold)
+    texts, _, lengths, _ = tiny.training_rows()
+    single = [[text] for text in texts]
+    assert np.array_equal(sequence.tagger.predict_proba(single), alone.tagger.predict_proba(single))
+    ends = np.cumsum([0, *lengths])
+    articles = [texts[ends[i] : ends[i + 1]] for i in range(len(lengths))]
+    together = sequence.tagger.tag_articles(articles)
+    assert together == [sequence.tagger.tag_article(article) for article in articles]
+    assert together != alone.tagger.tag_articles(articles)
 
 
 def test_parts_that_do_not_fit_are_refused() -> None:
@@ -251,7 +300,7 @@ def test_the_learning_curve_ends_at_what_cross_validation_measured(tiny_graph: P
         views=[views.ViewSpec("v", "tfidf", LogisticRegression(), min_df=1)],
         encoder=None,
         folds=folds,
-        decoder_weight=0.0,
+        decoder=DecoderSpec(weight=0.0),
         calibrate=True,
         risk=0.9,
         curve_shares=[0.05, 0.5, 0.9],

@@ -123,6 +123,7 @@ def build_tagger(graph: Path, *, sentences: bool = True):
     """Train paragraph, sentence and TF-IDF views on the twelve paragraphs; returns (TrainResult, graph)."""
     from sklearn.linear_model import LogisticRegression
 
+    from crosshead.decoding import DecoderSpec
     from crosshead.encoders.graph import GraphEncoder
     from crosshead.training import Paragraphs, train
     from crosshead.views import ViewSpec
@@ -142,7 +143,7 @@ def build_tagger(graph: Path, *, sentences: bool = True):
         views=specs,
         encoder=GraphEncoder(graph),
         folds=folds,
-        decoder_weight=0.3,
+        decoder=DecoderSpec(weight=0.3),
         calibrate=True,
         risk=0.9,  # twelve paragraphs promise nothing better
     )

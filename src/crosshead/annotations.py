@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crosshead.articles import GIVEN
 from crosshead.errors import DataError
 from crosshead.text import text_digest
 
@@ -72,6 +73,40 @@ def read_annotations(path: Path) -> list[Annotation]:
         raise DataError(f"annotations {path} cannot be read: {error.strerror}; set corpus.annotations") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"annotations {path} are no CSV file in UTF-8: {error}; save the file again as that") from error
+
+
+def given_annotations(articles: Iterable[Article]) -> list[Annotation]:
+    """Take the section types that the articles' own table names, in their metadata, as annotations.
+
+    Raises
+    ------
+    DataError
+        If an article has not one entry for each paragraph, a section type or null.
+    """
+    found = []
+    for article in articles:
+        given = article.metadata.get(GIVEN)
+        if given is None:
+            continue
+        n = len(article.paragraphs)
+        if not isinstance(given, list) or not all(entry is None or isinstance(entry, str) for entry in given):
+            raise DataError(
+                f"article {article.article_id!r} has section_types {str(given)[:60]!r}; give a list with one for each "
+                "paragraph, null where it has none"
+            )
+        if len(given) != n:
+            raise DataError(
+                f"article {article.article_id!r} has {len(given)} section_types for {n} paragraphs; give one for each "
+                "paragraph, null where it has none"
+            )
+        found += [
+            Annotation(
+                article.article_id, paragraph.index, text_digest(paragraph.text), entry, "given", paragraph.index
+            )
+            for paragraph, entry in zip(article.paragraphs, given, strict=True)
+            if entry
+        ]
+    return found
 
 
 def check_annotations(

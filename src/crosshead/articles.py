@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from crosshead.errors import ArticleError
 
+GIVEN = "section_types"
+"""Metadata of an article whose table names the section type of each paragraph."""
 PARAGRAPH_GAP = "\n\n"
 
 

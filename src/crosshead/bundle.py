@@ -18,7 +18,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,11 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosshead import __version__
-from crosshead.decoding import Transitions
+from crosshead.decoding import Chain, Decoder, Transitions
 from crosshead.errors import BundleError, EncoderError
 from crosshead.heads import HEADS, Head
 from crosshead.tagger import AnyView, Encoder, ParagraphView, SentenceView, Tagger, TfidfView
 from crosshead.tfidf import Tfidf
+from crosshead.whole import new_folder
 
 FORMAT = 1
 MANIFEST, HEADS_FILE = "manifest.json", "heads.safetensors"
@@ -94,15 +94,10 @@ def save(
         If the saved tagger's probabilities differ from ``check`` by more than ``LARGEST_DIFFERENCE``; nothing is
         written.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".bundle-", dir=folder.parent))
-    try:
-        _write(tagger, work, encoder_dir, estimators or {}, about or {})
+    with new_folder(folder) as made:
+        _write(tagger, made, encoder_dir, estimators or {}, about or {})
         if check is not None:
-            _check_same(work, *check)
-        _replace(work, folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+            _check_same(made, *check)
     return digest(folder)
 
 
@@ -111,7 +106,7 @@ def _write(
 ) -> None:
     from safetensors.numpy import save_file
 
-    arrays: dict[str, NDArray[Any]] = {"transitions/log_ratio": tagger.transitions.log_ratio}
+    arrays: dict[str, NDArray[Any]] = {f"transitions/{name}": a for name, a in tagger.transitions.arrays().items()}
     for view in tagger.views:
         arrays |= {f"{view.name}/{name}": np.ascontiguousarray(array) for name, array in view.head.arrays().items()}
         if isinstance(view, TfidfView):
@@ -141,7 +136,9 @@ def _manifest(tagger: Tagger, work: Path, about: Mapping[str, Any]) -> dict[str,
         "views": [_describe(view) for view in tagger.views],
         "encoder": tagger.encoder.fingerprint if tagger.encoder is not None else None,
         "temperature": tagger.temperature,
-        "decoder_weight": tagger.transitions.weight,
+        "decoder": tagger.transitions.kind,
+        "decoder_weight": tagger.transitions.spec.weight,
+        "decoder_l2": tagger.transitions.spec.l2,
         "threshold": tagger.threshold,
         "risk": tagger.risk,
         "conformal_quantile": tagger.conformal_quantile,
@@ -170,6 +167,11 @@ def _write_estimator(path: Path, estimator: Any) -> None:
     _skops_io().dump(estimator, path)
 
 
+def import_writers() -> None:
+    """Import what `save` needs, where there is time for it."""
+    _skops_io()
+
+
 def _skops_io() -> Any:
     """Import skops, but not torch.
 
@@ -194,17 +196,6 @@ def _check_same(work: Path, articles: list[list[str]], expected: NDArray[np.floa
             f"at most {LARGEST_DIFFERENCE} is allowed; nothing was saved. "
             "Use the same engine for training and saving: encoder.engine=auto"
         )
-
-
-def _replace(work: Path, folder: Path) -> None:
-    """Put the finished bundle in place; a kill leaves the old one or the new one."""
-    if folder.exists():
-        old = Path(tempfile.mkdtemp(prefix=".old-", dir=folder.parent))
-        os.replace(folder, old / "bundle")
-        os.replace(work, folder)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.replace(work, folder)
 
 
 # -- loading ---------------------------------------------------------------------------------------------------------
@@ -253,7 +244,11 @@ def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def load(
-    folder: Path | str, *, engine: str = "auto", n_threads: int | None = None, reuse: Encoder | None = None
+    folder: Path | str,
+    *,
+    engine: str = "auto",
+    n_threads: int | None = None,
+    reuse: Encoder | None = None,
 ) -> Tagger:
     """Load a saved tagger, checking every file first.
 
@@ -271,7 +266,7 @@ def load(
     manifest = read_manifest(folder)
     verify(folder, manifest)
     try:
-        return _build(folder, manifest, engine, n_threads, reuse)
+        return _build(folder, manifest, engine, n_threads, reuse, compiled_dir())
     except (KeyError, TypeError, ValueError, EncoderError) as error:
         raise BundleError(
             f"bundle {folder.name!r} does not hold together ({type(error).__name__}: {error}); train again"
@@ -279,7 +274,12 @@ def load(
 
 
 def _build(
-    folder: Path, manifest: Mapping[str, Any], engine: str, n_threads: int | None, reuse: Encoder | None
+    folder: Path,
+    manifest: Mapping[str, Any],
+    engine: str,
+    n_threads: int | None,
+    reuse: Encoder | None,
+    compiled: Path | None,
 ) -> Tagger:
     from safetensors.numpy import load_file
 
@@ -290,7 +290,7 @@ def _build(
     elif manifest["encoder"] is not None:
         from crosshead.encoders.saved import from_folder
 
-        encoder = from_folder(folder / "encoder", engine=engine, n_threads=n_threads, compiled_dir=compiled_dir())
+        encoder = from_folder(folder / "encoder", engine=engine, n_threads=n_threads, compiled_dir=compiled)
         if encoder.fingerprint != manifest["encoder"]:
             raise BundleError(f"bundle {folder.name!r} was trained with another encoder than it holds; train again")
     return Tagger(
@@ -298,7 +298,7 @@ def _build(
         views=tuple(_build_view(folder, described, arrays) for described in manifest["views"]),
         encoder=encoder,
         temperature=float(manifest["temperature"]),
-        transitions=Transitions(arrays["transitions/log_ratio"], float(manifest["decoder_weight"])),
+        transitions=_build_decoder(manifest, arrays),
         threshold=float(manifest["threshold"]),
         risk=float(manifest["risk"]),
         name=str(manifest["name"]),
@@ -312,6 +312,19 @@ def _conformal(manifest: Mapping[str, Any]) -> dict[str, float]:
     if manifest.get("conformal_quantile") is None:
         return {}
     return {name: float(manifest[name]) for name in ("conformal_quantile", "conformal_alpha")}
+
+
+def _build_decoder(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Decoder:
+    """Build the decoder; bundles saved before there were two kinds hold transitions."""
+    kind, weight = manifest.get("decoder", Transitions.kind), float(manifest["decoder_weight"])
+    if kind == Transitions.kind:
+        return Transitions(arrays["transitions/log_ratio"], weight)
+    if kind != Chain.kind:
+        raise ValueError(f"the decoder has kind {kind!r}; allowed are {Transitions.kind!r}, {Chain.kind!r}")
+    chain = Chain(arrays["transitions/coef"], arrays["transitions/step"], weight, float(manifest["decoder_l2"]))
+    if len(chain.step) != len(manifest["section_types"]):
+        raise ValueError(f"the decoder is for {len(chain.step)} section types, not {len(manifest['section_types'])}")
+    return chain
 
 
 def _build_view(folder: Path, described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> AnyView:

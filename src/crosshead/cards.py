@@ -15,7 +15,7 @@ from crosshead.evaluation import Interval
 from crosshead.mlflow_files import CARD
 from crosshead.report import ReportData
 from crosshead.report_text import markdown_cell, percent
-from crosshead.settings import Settings
+from crosshead.schema import Settings
 from crosshead.unsent import is_local
 
 FILE = CARD
@@ -90,7 +90,7 @@ def _facts(about: About) -> dict[str, str]:
     return {
         "encoder": encoder,
         "views": views,
-        "weight of neighbouring paragraphs": f"{manifest['decoder_weight']:g}",
+        "decoder": f"{manifest.get('decoder', 'neighbours')}, weight {manifest['decoder_weight']:g}",
         "bundle": f"sha256 {about.bundle_digest}, {about.n_bytes / 1e6:.1f} MB",
         "paragraph table": f"sha256 {about.summary['digest']}",
         "configuration": f"sha256 {described.get('config_digest', '')}",

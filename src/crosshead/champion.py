@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crosshead import whole
 from crosshead.errors import BundleError
 
 MODELS_DIR = "models"
@@ -99,7 +100,7 @@ def write(root: Path, bundle: Path, digest: str, *, name: str = "", version: int
         "version": version,
     }
     try:
-        _write_durably(root / MODELS_DIR / POINTER, json.dumps(content, indent=2) + "\n")
+        whole.write(root / MODELS_DIR / POINTER, f"{json.dumps(content, indent=2)}\n".encode())
     except OSError as error:
         raise BundleError(f"the champion's pointer cannot be written: {error}; make the folder writable") from error
     return ChampionPointer(folder, digest, name, version)
@@ -122,7 +123,8 @@ def begin_move(root: Path, move: Move) -> None:
         If the disk refuses.
     """
     try:
-        _write_durably(root / MODELS_DIR / MOVE, json.dumps({"registered_model": move.name, "version": move.version}))
+        told = {"registered_model": move.name, "version": move.version}
+        whole.write(root / MODELS_DIR / MOVE, json.dumps(told).encode())
     except OSError as error:
         raise BundleError(f"{root / MODELS_DIR / MOVE} cannot be written: {error}; make the folder writable") from error
 
@@ -223,32 +225,6 @@ def _parse(content: Any, root: Path) -> ChampionPointer:
 
 def _broken(path: Path, why: str) -> str:
     return f"the champion's pointer {path} cannot be used: {why}; {MEND}"
-
-
-def _write_durably(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # folders cannot be opened there
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _equal_folders(left: Path, right: Path) -> bool:

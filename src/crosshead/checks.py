@@ -1,6 +1,6 @@
 """What a reader of the scores should know of the data behind them: folds, lengths, headings, searches, repeated texts.
 
-`evaluation.methodology` judges the scores themselves; docs/experiments.md lists every code of both.
+`evaluation.methodology` judges the scores themselves; docs/reference/experiments.md lists every code of both.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crosshead import labelled
 from crosshead.corpus import write_file
 from crosshead.evaluation.methodology import Finding
-from crosshead.settings import Settings, config_digest
-from crosshead.splits import folds
+from crosshead.schema import Settings
+from crosshead.settings import config_digest
 from crosshead.training import Folds
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def findings(settings: Settings, train: Columns, summary: Mapping[str, Any], n_t
     CH007 section type missing in a fold · CH008 fewer folds than asked for · CH009 texts cut off · CH010 headings noisy
     or unchecked · CH020 search edge reached · CH021 chosen by a search.
     """
-    cut = folds(train["group_id"], train["section_type"], settings.folds, settings.seed)
+    cut = labelled.folds_of(train, settings.folds, settings.seed, settings.encoder.folder)
     return [
         *_folds(cut.splits, train["section_type"], settings.taxonomy.section_types),
         *([Finding("CH008", "warning", f"{cut.warning[0].upper()}{cut.warning[1:]}.")] if cut.warning else []),

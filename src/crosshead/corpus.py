@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crosshead import whole
 from crosshead.annotations import Place, Verdicts
 from crosshead.contrast_sets import ContrastParagraph
 from crosshead.errors import DataError
@@ -242,14 +243,8 @@ def read_table(folder: Path) -> DatasetDict:
 
 def write_file(path: Path, content: bytes) -> None:
     """Write a file as a whole or not at all."""
-    work = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            work.write_bytes(content)
-            os.replace(work, path)
-        finally:
-            work.unlink(missing_ok=True)
+        whole.write(path, content, durable=False)
     except OSError as error:
         raise _unwritable(path, error) from error
 

@@ -86,7 +86,7 @@ def unseen_proba(
         views=specs,
         encoder=teacher.encoder,
         folds=folds,
-        decoder_weight=teacher.transitions.weight,
+        decoder=teacher.transitions.spec,
         calibrate=True,
         risk=teacher.risk,
         report=lambda what, done, total: report("asking the teacher", done, total),
@@ -147,7 +147,7 @@ def distil(
         }
     report("fitting", len(jobs), len(jobs))
     kept = {name: scored[name, choice[name]] for name in fitted}
-    return _conclude(teacher, paragraphs, fitted, kept, choice, tried, encoder)
+    return _conclude(teacher, paragraphs, fitted, kept, choice, tried, encoder, folds)
 
 
 def _choose(
@@ -190,6 +190,7 @@ def _conclude(
     choice: Mapping[str, float],
     tried: Mapping[str, float],
     encoder: Encoder | None,
+    folds: Folds,
 ) -> Student:
     """Calibrate as training does: on the labelled rows, by students that never saw their article."""
     own = {name: at_own_temperature(rows, paragraphs.y) for name, rows in out_of_fold.items()}
@@ -199,8 +200,8 @@ def _conclude(
         weights,
         paragraphs.y,
         paragraphs.lengths,
-        n_types=len(teacher.section_types),
-        decoder_weight=teacher.transitions.weight,
+        decoder=teacher.transitions.spec,
+        held_out=[asked for _, asked in folds],
         calibrate=True,
     )
     tagger = Tagger(

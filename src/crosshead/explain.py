@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crosshead.errors import DataError
-from crosshead.heads import Floats, LinearHead, log_softmax
+from crosshead.heads import Floats, LinearHead
 from crosshead.tagger import Looked, Tag, Tagger, TfidfView
 from crosshead.text import normalise, sentence_spans
 from crosshead.tfidf import terms
@@ -36,6 +36,8 @@ MAX_SENTENCES = 64
 """Sentences of a paragraph with more are taken several together."""
 MAX_WORDS = 32
 """Words that are left out one by one: those that the words' view gives most weight, then the longest."""
+MAX_ROWS = 20_000
+"""Paragraphs that are decoded together, copies of the article one below the other."""
 _WORD = re.compile(r"\w\w+")
 
 Span = tuple[int, int]
@@ -116,32 +118,34 @@ def answer(tagger: Tagger, question: Question, looked: Looked) -> Explanation:
     """Explain from what the tagger saw in ``question.texts``."""
     article = Looked(looked.log_proba[: question.n_article], looked.n_truncated[: question.n_article])
     tag = tagger.conclude(article, [question.n_article])[0][question.position]
-    neighbours = _neighbours(tagger, article, question.position)
     decided = tagger.section_types.index(tag.section_type)
-
-    def log_odds(row: int | None) -> float:
-        own = np.zeros_like(neighbours) if row is None else looked.log_proba[row]
-        return _log_odds(log_softmax((own + neighbours)[None, :])[0], decided)
-
-    whole = log_odds(question.position)
+    variants = [question.position, *(row for _, row in (*question.sentences, *question.words))]
+    decoded = _in_article(tagger, article, question.position, looked.log_proba, variants)
+    log_odds = {row: _log_odds(rows, decided) for row, rows in zip(variants, decoded, strict=True)}
+    whole = log_odds[question.position]
 
     def effects(parts: Iterable[tuple[Span, int | None]]) -> list[Effect]:
-        return [Effect(question.paragraph[start:end], start, end, whole - log_odds(row)) for (start, end), row in parts]
+        return [Effect(question.paragraph[start:end], start, end, whole - log_odds[row]) for (start, end), row in parts]
 
     words = sorted(effects(question.words), key=lambda word: (-abs(word.effect), word.start))
     return Explanation(tag, tuple(effects(question.sentences)), tuple(words))
 
 
-def _neighbours(tagger: Tagger, article: Looked, position: int) -> Floats:
-    """Say what the neighbours alone make of the paragraph; a text's own log-probabilities are added to it.
-
-    They do not depend on the paragraph itself (forward–backward multiplies the three), so one pass over the article
-    serves every variant.
-    """
-    rows = article.log_proba.copy()
-    rows[position] = 0.0
-    decoded: Floats = np.log(tagger.decode(Looked(rows, article.n_truncated), [len(article)])[position])
-    return decoded
+def _in_article(
+    tagger: Tagger, article: Looked, position: int, log_proba: Floats, variants: Sequence[int | None]
+) -> Floats:
+    """Log-probabilities of each variant of a paragraph in its place; None stands for a paragraph that says nothing."""
+    n = len(article)
+    size = max(1, MAX_ROWS // n)
+    decoded = []
+    for start in range(0, len(variants), size):
+        some = variants[start : start + size]
+        rows = np.tile(article.log_proba, (len(some), 1))
+        for i, variant in enumerate(some):
+            rows[i * n + position] = 0.0 if variant is None else log_proba[variant]
+        several = Looked(rows, np.tile(article.n_truncated, len(some)))
+        decoded.append(np.log(tagger.decode(several, [n] * len(some))[position::n]))
+    return np.concatenate(decoded)
 
 
 def _log_odds(log_proba: Floats, decided: int) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from crosshead.evaluation import Comparison, PairedDifferences, evaluate, paired_differences
 from crosshead.predictions import Predictions
 from crosshead.report_text import markdown_cell, signed
-from crosshead.settings import PromotionSettings
+from crosshead.schema import PromotionSettings
 from crosshead.tagger import Tagger
 
 N_WARM, MIN_ROUNDS, MAX_ROUNDS = 2, 14, 400

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crosshead.encoders.tuned import Tuned
 from crosshead.errors import DataError
+from crosshead.splits import Folds, folds
+from crosshead.text import normalise
 from crosshead.training import Paragraphs
 
 Columns = Mapping[str, Sequence[Any]]
@@ -49,6 +53,40 @@ def to_paragraphs(columns: Columns, section_types: Sequence[str]) -> Paragraphs:
         )
     y = np.array([number[name] for name in columns["section_type"]], dtype=np.int64)
     return Paragraphs(list(columns["text"]), y, article_lengths(columns), list(columns["article_id"]))
+
+
+def folds_of(columns: Columns, n_folds: int, seed: int, encoder_dir: Path | None = None) -> Folds:
+    """Cut training rows into folds; those that a fine-tuned encoder has seen are learned from in every fold.
+
+    Its vectors of them hold their labels already, so nothing honest could be measured on them.
+
+    Parameters
+    ----------
+    encoder_dir
+        The encoder's folder of weights, where it is on this machine.
+
+    Raises
+    ------
+    DataError
+        If the encoder has seen every article of a section type.
+    """
+    tuned = Tuned.read(encoder_dir) if encoder_dir is not None else None
+    if tuned is None:
+        return folds(columns["group_id"], columns["section_type"], n_folds, seed)
+    unseen = ~tuned.has_seen([normalise(text) for text in columns["text"]])
+    ids = np.asarray(columns["group_id"])
+    unseen &= ~np.isin(ids, ids[~unseen])  # an article that was seen in part is not new
+    if not unseen.any():
+        raise DataError(
+            f"the encoder {encoder_dir.name!r} was fine-tuned on every training article, so none is left to measure "  # type: ignore[union-attr]
+            "and to calibrate on; fine-tune it again with the present table: crosshead finetune"
+        )
+    cut = folds(ids.tolist(), columns["section_type"], n_folds, seed, testable=unseen)
+    told = (
+        f"the encoder was fine-tuned on {int((~unseen).sum()):,} of the {len(unseen):,} training paragraphs; "
+        f"cross-validation and calibration use the other {int(unseen.sum()):,}"
+    )
+    return Folds(cut.splits, "; ".join(filter(None, (told, cut.warning))))
 
 
 def article_lengths(columns: Columns) -> list[int]:

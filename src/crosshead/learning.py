@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crosshead.encoders.engines import n_cores
 from crosshead.heads import Floats, log_softmax
 from crosshead.views import Features, answer, design
 
@@ -39,20 +41,27 @@ def learning_curve(
 
     A share that lacks a section type altogether is left out.
     """
-    articles = np.asarray(article_ids)
-    points = []
-    for share in shares:
-        parts = [_part(articles, train, share, seed + i) for i, (train, _) in enumerate(folds[:N_FOLDS])]
-        if any(len(np.unique(y[rows])) < n_section_types for rows, _ in parts):
-            continue
-        rows = np.concatenate([test for _, test in folds[:N_FOLDS]])
-        proba = [
-            _blend(feats, y, learned, test, n_section_types)
-            for (learned, _), (_, test) in zip(parts, folds[:N_FOLDS], strict=True)
+    articles, asked = np.asarray(article_ids), [test for _, test in folds[:N_FOLDS]]
+    drawn = [
+        [_part(articles, train, share, seed + i) for i, (train, _) in enumerate(folds[:N_FOLDS])] for share in shares
+    ]
+    drawn = [parts for parts in drawn if all(len(np.unique(y[rows])) == n_section_types for rows, _ in parts)]
+    jobs = [(learned, test) for parts in drawn for (learned, _), test in zip(parts, asked, strict=True)]
+
+    def blend(job: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Floats:
+        learned, test = job
+        return _blend(feats, y, learned, test, n_section_types)
+
+    with ThreadPoolExecutor(max_workers=n_cores()) as pool:
+        answers = pool.map(blend, jobs)
+        return [
+            CurvePoint(
+                n_articles=round(float(np.mean([n for _, n in parts]))),
+                rows=np.concatenate(asked),
+                proba=np.concatenate([next(answers) for _ in asked]),
+            )
+            for parts in drawn
         ]
-        n_articles = round(float(np.mean([n for _, n in parts])))
-        points.append(CurvePoint(n_articles, rows, np.concatenate(proba)))
-    return points
 
 
 def _part(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ from crosshead import labelled, predictions
 from crosshead.cache import CachedEncoder, CacheUse
 from crosshead.corpus import read_summary, read_table
 from crosshead.encoders.open import open_encoder
+from crosshead.encoders.tuned import Tuned
 from crosshead.errors import DataError
 from crosshead.evaluation.bootstrap import Interval
 from crosshead.evaluation.scores import Scores, evaluate, set_accuracy
 from crosshead.predictions import Predictions
-from crosshead.settings import EncoderSettings, Settings
-from crosshead.splits import folds
+from crosshead.schema import EncoderSettings, Settings
+from crosshead.text import normalise
 from crosshead.training import Folds, Paragraphs, train
 from crosshead.views import uses_encoder
 
@@ -42,6 +44,16 @@ class Data:
     test: Mapping[str, list[Any]] = field(repr=False)
     warnings: tuple[str, ...] = ()
 
+    @cached_property
+    def asked(self) -> NDArray[np.int64]:
+        """Training rows that the folds test, in order."""
+        return np.sort(np.concatenate([test for _, test in self.folds]))
+
+    @cached_property
+    def tested(self) -> Paragraphs:
+        """The paragraphs of these rows."""
+        return self.paragraphs.take(self.asked)
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -54,6 +66,7 @@ class Measured:
     set_accuracy: Interval | None
     """Share of the held-out contrast sets that are right as a whole; None without contrast sets."""
     out_of_fold: NDArray[np.float64]
+    """Of `Data.tested`."""
     predictions: Predictions
     """What the tagger says of every held-out paragraph."""
     cache_use: CacheUse
@@ -65,7 +78,7 @@ def read_data(settings: Settings) -> Data:
     summary, table = read_summary(settings.prepared_dir), read_table(settings.prepared_dir)
     columns = {split: labelled.columns_of(table[split]) for split in ("train", "test")}
     types = settings.taxonomy.section_types
-    cut = folds(columns["train"]["group_id"], columns["train"]["section_type"], settings.folds, settings.seed)
+    cut = labelled.folds_of(columns["train"], settings.folds, settings.seed, settings.encoder.folder)
     return Data(
         digest=summary["digest"],
         section_types=types,
@@ -90,6 +103,22 @@ def open_chosen(settings: Settings, report: Report = silent) -> CachedEncoder | 
     )[0]
 
 
+def refuse_seen(settings: Settings, data: Data) -> None:
+    """Refuse an encoder that was fine-tuned on paragraphs that these folds test.
+
+    Raises
+    ------
+    DataError
+        Naming what to do.
+    """
+    tuned = Tuned.read(settings.encoder.folder) if settings.encoder.folder is not None else None
+    if tuned is not None and tuned.has_seen([normalise(text) for text in data.tested.texts]).any():
+        raise DataError(
+            f"encoder {settings.encoder.name!r} was fine-tuned on paragraphs that cross-validation tests here, so its "
+            "score would mean nothing; search with it alone: encoder=finetuned, and leave encoders out of the search"
+        )
+
+
 def measure(settings: Settings, data: Data, report: Report = silent) -> Measured:
     """Train as `crosshead train` does and score as `crosshead evaluate` does; write nothing.
 
@@ -105,7 +134,7 @@ def measure(settings: Settings, data: Data, report: Report = silent) -> Measured
         views=settings.view_specs(),
         encoder=encoder,
         folds=data.folds,
-        decoder_weight=settings.decoder.weight,
+        decoder=settings.decoder.spec(),
         calibrate=settings.calibration.method == "temperature",
         risk=settings.calibration.risk,
         report=report,
@@ -122,9 +151,9 @@ def measure(settings: Settings, data: Data, report: Report = silent) -> Measured
     articles, sets = said.of_articles(), said.of_contrast_sets()
     if not len(articles):
         raise DataError("the test split holds no article; prepare again with a larger corpus.test_share")
-    ids, types, seed = data.paragraphs.article_ids, data.section_types, settings.seed
+    types, seed, tested = data.section_types, settings.seed, data.tested
     return Measured(
-        cross_validated=evaluate(data.paragraphs.y, result.out_of_fold, ids, types, seed=seed),
+        cross_validated=evaluate(tested.y, result.out_of_fold, tested.article_ids, types, seed=seed),
         test=evaluate(articles.y, articles.model, articles.article_ids, types, seed=seed, abstained=articles.abstained),
         set_accuracy=set_accuracy(sets.y, sets.answers, sets.article_ids) if len(sets) else None,
         out_of_fold=result.out_of_fold,

@@ -8,7 +8,7 @@ flat however many texts are read.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import repeat
+from itertools import compress, repeat
 from threading import Lock
 
 import numpy as np
@@ -57,7 +57,7 @@ class Pieces:
 
     def _positions(self, pieces: list[str]) -> Numbers:
         positions = self._look_up(pieces)
-        new = list(dict.fromkeys(pieces[i] for i in np.flatnonzero(positions < 0)))
+        new = list(dict.fromkeys(compress(pieces, (positions < 0).tolist())))
         if not new:
             return positions
         n_characters = sum(map(len, new))

@@ -20,7 +20,7 @@ from crosshead.weak_labels import UNKNOWN
 
 if TYPE_CHECKING:
     from crosshead.articles import Article, Paragraph
-    from crosshead.settings import Settings
+    from crosshead.schema import Settings
     from crosshead.taxonomy import Taxonomy
 
 

@@ -18,7 +18,7 @@ from crosshead.log_items import Tag, TextArtifact
 from crosshead.predictions import Predictions, differing, in_order_of
 from crosshead.registry import RegisteredVersion
 from crosshead.runs import FoundRun, RunFinder, finder_of
-from crosshead.settings import Settings
+from crosshead.schema import Settings
 from crosshead.text import text_digest
 from crosshead.tracking import user
 

@@ -18,7 +18,7 @@ from crosshead.mlflow_store import explained, file_path
 from crosshead.predictions import FILE, Predictions, read
 from crosshead.recording import RUN_FILE
 from crosshead.registry import RegisteredVersion
-from crosshead.settings import Settings
+from crosshead.schema import Settings
 from crosshead.tracking import Tracking
 from crosshead.unsent import is_local
 

@@ -25,8 +25,8 @@ from crosshead.cache import CacheUse
 from crosshead.encoders.engines import n_cores
 from crosshead.evaluation.scores import evaluate
 from crosshead.heads import Floats, LinearHead
-from crosshead.measuring import Data, Report, open_chosen, silent
-from crosshead.settings import Settings
+from crosshead.measuring import Data, Report, open_chosen, refuse_seen, silent
+from crosshead.schema import Settings
 from crosshead.tagger import Inputs, read_inputs
 from crosshead.training import at_own_temperature, calibrate_blend
 from crosshead.views import Design, Features, ViewSpec, answer, design, features
@@ -45,6 +45,8 @@ class _Part:
     y: NDArray[np.int64]
     lengths: list[int]
     article_ids: list[str]
+    held_out: list[NDArray[np.int64]]
+    """Where the rows of each fold stand among them."""
 
 
 class Scorer:
@@ -99,6 +101,7 @@ class Scorer:
         with_sentences = any(spec.kind == "sentence" for spec in specs)
         encoder_key = json.dumps([settings.resolved.get("encoder"), _needs_encoder(specs), with_sentences], default=str)
         if encoder_key not in self._inputs:
+            refuse_seen(settings, self.data)
             encoder = open_chosen(settings, self._report)
             self._inputs[encoder_key] = read_inputs(self.data.paragraphs.texts, encoder, with_sentences=with_sentences)
             if encoder is not None:
@@ -116,7 +119,7 @@ class Scorer:
             yield float(getattr(scores, self.objective).value)
 
     def out_of_fold(self, settings: Settings) -> Floats:
-        """Probabilities of every training paragraph, as `training.train` gives them."""
+        """Probabilities of the paragraphs that the folds test, as `training.train` gives them."""
         *_, last = self._probabilities(settings)
         return last
 
@@ -142,8 +145,8 @@ class Scorer:
             {spec.name: spec.weight for spec in specs},
             part.y,
             part.lengths,
-            n_types=self._n_types,
-            decoder_weight=settings.decoder.weight,
+            decoder=settings.decoder.spec(),
+            held_out=part.held_out,
             calibrate=settings.calibration.method == "temperature",
         )[2]
 
@@ -165,7 +168,7 @@ class Scorer:
         if spec.kind != "tfidf":
             return self._known_features((id(inputs), spec.kind), partial(features, spec, inputs), spec)
         longest = max(spec.n_max, self._longest)
-        read = partial(features, replace(spec, n_max=longest), inputs)
+        read = partial(features, replace(spec, n_max=longest, min_df=1), inputs)
         every = self._known_features((id(inputs), spec.kind, longest), read, spec)
         some = partial(_shorter_terms, every, spec.n_max)
         return self._known_features((id(inputs), spec.kind, spec.n_max), some, spec)
@@ -220,7 +223,8 @@ def _part(data: Data, step: int) -> _Part:
     rows = np.sort(np.concatenate([asked for _, asked in data.folds[:step]]))
     article = np.repeat(np.arange(len(data.paragraphs.lengths)), data.paragraphs.lengths)[rows]
     lengths = np.unique(article, return_counts=True)[1].tolist()
-    return _Part(rows, data.paragraphs.y[rows], lengths, [data.paragraphs.article_ids[i] for i in rows])
+    held_out = [np.searchsorted(rows, asked) for _, asked in data.folds[:step]]
+    return _Part(rows, data.paragraphs.y[rows], lengths, [data.paragraphs.article_ids[i] for i in rows], held_out)
 
 
 def _needs_encoder(specs: Sequence[ViewSpec]) -> bool:

@@ -13,153 +13,16 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError
-from sklearn.base import ClassifierMixin
+from pydantic import BaseModel, ValidationError
 
 from crosshead.errors import ConfigError
 from crosshead.estimators import build, nearest
-from crosshead.search_space import SearchSettings
+from crosshead.schema import Settings
 from crosshead.taxonomy import Taxonomy
-from crosshead.views import ViewSpec
 
 CONFIG_NAME = "config"
-
-
-Share = Annotated[float, Field(gt=0, lt=1)]
-
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-class CorpusSettings(_Settings):
-    """Where the articles are and how they become a paragraph table."""
-
-    articles: list[str]
-    annotations: Path | None
-    contrast_sets: Path | None
-    labels: Literal["annotations", "headings", "both"]
-    licence: str | None = None
-    """Of the articles' texts; the model card states it."""
-    test_share: float = Field(gt=0, lt=1)
-    duplicate_threshold: float = Field(gt=0, le=1)
-
-
-class EncoderSettings(_Settings):
-    """Which sentence-transformers model turns text into vectors."""
-
-    name: str
-    source: str | None
-    sha256: str | None
-    prompt: str
-    max_tokens: int | None = Field(default=None, ge=8)
-    engine: Literal["auto", "openvino", "onnxruntime"]
-    kind: Literal["graph", "static"] = "graph"
-    """The model itself, or token vectors distilled from it."""
-    dimensions: int = Field(default=256, ge=1)
-    """Of a static encoder."""
-    long: Literal["cut", "windows"] = "cut"
-    """What happens to a paragraph beyond ``max_tokens``."""
-
-    def options(self) -> dict[str, Any]:
-        """Return what `encoders.open.open_encoder` takes besides the source."""
-        return {
-            "name": self.name,
-            "sha256": self.sha256,
-            "prompt": self.prompt,
-            "max_tokens": self.max_tokens,
-            "engine": self.engine,
-            "kind": self.kind,
-            "n_dimensions": self.dimensions,
-            "long": self.long,
-        }
-
-
-class ViewSettings(_Settings):
-    """One look at a paragraph."""
-
-    kind: Literal["paragraph", "sentence", "tfidf"]
-    weight: float = Field(gt=0)
-    classifier: InstanceOf[ClassifierMixin] | None = None
-    n_max: int = Field(default=2, ge=1, le=4)
-    min_df: int = Field(default=2, ge=1)
-
-
-class CalibrationSettings(_Settings):
-    """How log-probabilities become probabilities, and when the tagger says "not sure"."""
-
-    method: Literal["temperature", "none"]
-    risk: float = Field(gt=0, lt=1)
-
-
-class DecoderSettings(_Settings):
-    """How much neighbouring paragraphs count."""
-
-    weight: float = Field(ge=0, le=1)
-
-
-class TrackingSettings(_Settings):
-    """Where runs are recorded."""
-
-    uri: str | None
-    experiment: str
-    registered_model: str
-    enabled: bool
-    log_model: bool
-
-
-class PromotionSettings(_Settings):
-    """What a run must reach to become the champion."""
-
-    level: float = Field(gt=0.5, lt=1)
-    """Confidence of the one-sided bounds."""
-    margin: float = Field(ge=0, lt=1)
-    """F1 that a section type may lose."""
-    max_ece: float = Field(gt=0, le=1)
-    max_latency_ratio: float = Field(gt=0)
-    max_mb: float = Field(gt=0)
-    n_resamples: int = Field(ge=200)
-
-
-class Settings(_Settings):
-    """Everything a stage needs to know."""
-
-    root: Path
-    seed: int = Field(ge=0)
-    folds: int = Field(ge=2)
-    curve_shares: list[Share]
-    """Parts of the articles that are trained on besides, for the learning curve of the report."""
-    on_unreadable: Literal["stop", "skip"]
-    cache_dir: Path
-    prepared_dir: Path
-    model_dir: Path
-    reports_dir: Path
-    taxonomy: InstanceOf[Taxonomy]
-    corpus: CorpusSettings
-    encoder: EncoderSettings
-    views: dict[str, ViewSettings] = Field(min_length=1)
-    classifier: InstanceOf[ClassifierMixin]
-    calibration: CalibrationSettings
-    decoder: DecoderSettings
-    tracking: TrackingSettings
-    search: SearchSettings | None = None
-    """What `crosshead search` varies; nothing else looks at it."""
-    promotion: PromotionSettings | None = None
-    """The gate of `crosshead promote`; nothing else looks at it."""
-    resolved: dict[str, Any] = Field(repr=False)
-    """The composed configuration as plain values, for the record."""
-
-    def view_specs(self) -> list[ViewSpec]:
-        """Return the views as training takes them; without an encoder only those on words remain."""
-        wanted = {name: view for name, view in self.views.items() if self.encoder.source or view.kind == "tfidf"}
-        if not wanted:
-            wanted = {"tfidf": ViewSettings(kind="tfidf", weight=1.0)}
-        return [
-            ViewSpec(name, view.kind, view.classifier or self.classifier, view.weight, view.n_max, view.min_df)
-            for name, view in wanted.items()
-        ]
 
 
 def find_root(start: Path | None = None) -> Path:
@@ -324,6 +187,9 @@ def from_plain(plain: Mapping[str, Any], root: Path, taxonomy: Taxonomy | None =
     built["root"], built["resolved"] = root, dict(plain)
     for name in ("cache_dir", "prepared_dir", "model_dir", "reports_dir"):
         built[name] = root / str(plain.get(name, ""))
+    encoder = plain.get("encoder")
+    if isinstance(encoder, Mapping) and encoder.get("source") and (root / str(encoder["source"])).is_dir():
+        built["encoder"] = {**encoder, "source": str(root / str(encoder["source"]))}
     built["taxonomy"] = taxonomy or Taxonomy.from_mapping(plain.get("taxonomy", {}))
     built["classifier"] = build(plain.get("classifier", {}), "classifier")
     built["views"] = {

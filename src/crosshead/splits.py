@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -77,11 +77,41 @@ def split_test(
     return TestSplit(is_test, tuple(notes))
 
 
-def folds(group_ids: Sequence[str], y: Sequence[str] | NDArray[np.generic], n_folds: int, seed: int) -> Folds:
+def split_given(article_ids: Sequence[str], test_ids: Collection[str]) -> TestSplit:
+    """Hold out the articles that were chosen beforehand.
+
+    Raises
+    ------
+    DataError
+        If one side is empty.
+    """
+    is_test = np.isin(np.asarray(article_ids), list(test_ids))
+    if is_test.all() or not is_test.any():
+        side = "train on" if is_test.all() else "test on"
+        raise DataError(
+            f"no labelled paragraph is left to {side}: {int(is_test.sum())} of {len(is_test)} are of "
+            "corpus.test_articles; name articles with labels in corpus.articles and others in corpus.test_articles"
+        )
+    return TestSplit(is_test)
+
+
+def folds(
+    group_ids: Sequence[str],
+    y: Sequence[str] | NDArray[np.generic],
+    n_folds: int,
+    seed: int,
+    *,
+    testable: NDArray[np.bool_] | None = None,
+) -> Folds:
     """Cut rows into stratified folds that keep groups whole, with every section type in every training part.
 
     Where the number of folds cannot be had, the next smaller that can is taken, at last one fold a group, and
     ``warning`` says so. Each row is tested in exactly one fold.
+
+    Parameters
+    ----------
+    testable
+        Rows that may be tested, groups whole; the others are trained on in every fold. None for all.
 
     Raises
     ------
@@ -90,6 +120,11 @@ def folds(group_ids: Sequence[str], y: Sequence[str] | NDArray[np.generic], n_fo
     """
     if n_folds < 2:
         raise ConfigError(f"the number of folds is {n_folds!r}; it must be at least 2")
+    if testable is not None and not testable.all():
+        rows = np.flatnonzero(testable)
+        cut = folds(np.asarray(group_ids)[rows].tolist(), np.asarray(y)[rows], n_folds, seed)
+        tests = [rows[test] for _, test in cut.splits]
+        return Folds([(np.setdiff1d(np.arange(len(testable)), test), test) for test in tests], cut.warning)
     names, group = np.unique(np.asarray(group_ids), return_inverse=True)
     labels = np.asarray(y)
     _check_groups(names, group, labels)

@@ -15,7 +15,8 @@ from crosshead.evaluation.comparison import paired_bootstrap
 from crosshead.lineage import git_state, lineage
 from crosshead.log_items import DatasetInput, FileArtifact, LogItem, Metric, Param, Tag, TextArtifact, flatten
 from crosshead.measuring import Data, Measured
-from crosshead.settings import Settings, to_yaml
+from crosshead.schema import Settings
+from crosshead.settings import to_yaml
 
 OUTCOME, OUT_OF_FOLD = "outcome.json", "out_of_fold.npz"
 KIND, OVERRIDES = "crosshead.kind", "crosshead.overrides"

@@ -27,7 +27,8 @@ from crosshead.corpus import write_file
 from crosshead.errors import ConfigError, CrossheadError, StoreError
 from crosshead.log_items import LogItem, Tag
 from crosshead.measuring import Data, Measured, measure, read_data
-from crosshead.settings import CONFIG_NAME, Settings, config_digest, from_hydra, load_settings, to_yaml
+from crosshead.schema import Settings
+from crosshead.settings import CONFIG_NAME, config_digest, from_hydra, load_settings, to_yaml
 from crosshead.sweep_results import KIND, OUT_OF_FOLD, OUTCOME, OVERRIDES, Outcome, Sweep, describe, describe_job, rank
 from crosshead.tracking import RUN_NAME, Tracking
 
@@ -289,9 +290,9 @@ def _written(settings: Settings, outcome: Outcome, folder: Path, data: Data, mea
     predictions.write(folder / predictions.FILE, measured.predictions)
     np.savez_compressed(
         folder / OUT_OF_FOLD,
-        paragraph_id=np.array(data.train["paragraph_id"]),
-        article_id=np.array(data.train["article_id"]),
-        y=data.paragraphs.y,
+        paragraph_id=np.array(data.train["paragraph_id"])[data.asked],
+        article_id=np.array(data.train["article_id"])[data.asked],
+        y=data.tested.y,
         proba=measured.out_of_fold,
     )
     write_file(folder / "config.yaml", to_yaml(settings.resolved).encode())

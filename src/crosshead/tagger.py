@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosshead.calibration import apply_temperature
-from crosshead.decoding import Transitions
+from crosshead.decoding import Decoder
 from crosshead.errors import DataError
 from crosshead.heads import ConstantHead, Floats, Head, LinearHead, log_softmax
 from crosshead.text import MAX_CHARACTERS, normalise, sentences
@@ -222,7 +222,7 @@ class Tagger:
     views: tuple[AnyView, ...]
     encoder: Encoder | None
     temperature: float
-    transitions: Transitions
+    transitions: Decoder
     threshold: float
     """Confidence below which a paragraph is ``abstained``."""
     risk: float

@@ -26,6 +26,52 @@ def terms(text: str, n_max: int) -> list[str]:
 
 
 @dataclass(frozen=True)
+class TermCounts:
+    """How often every term stands in every text; one number an entry, none of them zero."""
+
+    terms: list[str]
+    """In alphabetical order; their places are the columns."""
+    rows: Numbers
+    columns: Numbers
+    counts: Numbers
+
+
+def count_terms(texts: Sequence[str], n_max: int, min_df: int = 1) -> TermCounts:
+    """Count the `terms` of texts with arrays, leaving out terms that stand in fewer than ``min_df`` texts."""
+    known: dict[str, int] = {}
+
+    def words_of(pieces: list[str]) -> list[list[int]]:
+        return [[known.setdefault(word, len(known)) for word in _WORD.findall(piece.lower())] for piece in pieces]
+
+    words, lengths = Pieces(words_of).read(texts)
+    names = list(known)
+    row = np.repeat(np.arange(len(texts)), lengths)
+    starts = np.arange(len(words))  # of the runs of n words that stand in one text
+    runs = words  # a number for each of them
+    terms: list[str] = []
+    found = []
+    for n in range(1, n_max + 1):
+        if n > 1:
+            whole = np.flatnonzero(starts + n - 1 < len(words))
+            whole = whole[row[starts[whole] + n - 1] == row[starts[whole]]]
+            starts, runs = starts[whole], runs[whole] * len(names) + words[starts[whole] + n - 1]
+        _, first, runs = np.unique(runs, return_index=True, return_inverse=True)
+        pairs, counts = np.unique(row[starts] * max(len(first), 1) + runs, return_counts=True)
+        rows, of_run = pairs // max(len(first), 1), pairs % max(len(first), 1)
+        kept = np.flatnonzero(np.bincount(of_run, minlength=len(first)) >= min_df)
+        column = np.full(len(first), -1)
+        column[kept] = np.arange(len(kept)) + len(terms)
+        terms += [" ".join(names[word] for word in words[start : start + n]) for start in starts[first[kept]].tolist()]
+        is_kept = column[of_run] >= 0
+        found.append((rows[is_kept], column[of_run[is_kept]], counts[is_kept]))
+    order = sorted(range(len(terms)), key=terms.__getitem__)
+    place = np.empty(len(terms), dtype=np.int64)
+    place[order] = np.arange(len(terms))
+    rows, columns, counts = (np.concatenate(part) for part in zip(*found, strict=True))
+    return TermCounts([terms[i] for i in order], rows, place[columns], counts)
+
+
+@dataclass(frozen=True)
 class Tfidf:
     """A fitted vocabulary with its inverse document frequencies."""
 
@@ -67,20 +113,28 @@ class _TermIndex:
     """
 
     def __init__(self, vocabulary: Mapping[str, int], n_max: int) -> None:
-        runs = [tuple(term.split(" ")) for term in vocabulary]
-        self._words = {word: i for i, word in enumerate(dict.fromkeys(word for run in runs for word in run))}
+        words = " ".join(vocabulary).split(" ") if vocabulary else []
+        self._words = {word: i for i, word in enumerate(dict.fromkeys(words))}
         self._pieces = Pieces(self._words_of)
         self._n_terms = max(len(vocabulary), 1)
-        number: dict[tuple[str, ...], int] = {(word,): i for word, i in self._words.items()}
         self._longer: list[_Lookup] = []
+        lengths = np.fromiter((term.count(" ") + 1 for term in vocabulary), np.int64, len(vocabulary))
+        columns = np.fromiter(vocabulary.values(), np.int64, len(vocabulary))
+        numbers = np.fromiter(map(self._words.__getitem__, words), np.int64, len(words))
+        first = np.cumsum(lengths) - lengths
+        nodes = numbers[first]  # of each term, as far as it has been read
+        column_of = [np.full(len(self._words), -1)]
+        column_of[0][nodes[lengths == 1]] = columns[lengths == 1]
         for n in range(2, n_max + 1):
-            beginnings = dict.fromkeys(run[:n] for run in runs if len(run) >= n)
-            keys = [number[run[:-1]] * len(self._words) + self._words[run[-1]] for run in beginnings]
-            self._longer.append(_Lookup(np.array(keys, dtype=np.int64), len(number)))
-            number.update(zip(beginnings, range(len(number), len(number) + len(beginnings)), strict=True))
-        self._column = np.full(len(number) + 1, -1, dtype=np.int64)  # the last is for no node at all, number -1
-        for run, column in zip(runs, vocabulary.values(), strict=True):
-            self._column[number[run]] = column
+            goes_on = lengths >= n
+            keys = nodes[goes_on] * len(self._words) + numbers[first[goes_on] + n - 1]
+            different, inverse = np.unique(keys, return_inverse=True)
+            n_before = sum(map(len, column_of))
+            self._longer.append(_Lookup(different, n_before))
+            nodes[goes_on] = n_before + inverse
+            column_of.append(np.full(len(different), -1))
+            column_of[-1][nodes[lengths == n] - n_before] = columns[lengths == n]
+        self._column = np.concatenate([*column_of, [-1]])  # the last is for no node at all, number -1
 
     def _words_of(self, pieces: list[str]) -> list[list[int]]:
         return [[self._words.get(word, -1) for word in _WORD.findall(piece.lower())] for piece in pieces]

@@ -12,14 +12,14 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import crosshead
 from crosshead import unsent
-from crosshead.errors import CrossheadError, StoreError, TrackingError
+from crosshead.errors import CrossheadError, MissingExtraError, StoreError, TrackingError
 from crosshead.log_items import (
     DatasetInput,
     FileArtifact,
@@ -142,6 +142,11 @@ class Tracking:
     def at(cls, root: Path, experiment: str = "crosshead", uri: str | None = None) -> Tracking:
         """Track the project at ``root``: in ``MLFLOW_TRACKING_URI``, else ``uri``, else the project's own store."""
         return cls(place(root, uri), experiment)
+
+    def import_mlflow(self) -> None:
+        """Import MLflow, where there is time for it; if it is missing, that is said when it is needed."""
+        with suppress(MissingExtraError):
+            load_mlflow()
 
     @cached_property
     def client(self) -> Any:

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from crosshead.calibration import apply_temperature, fit_temperature
-from crosshead.decoding import Transitions
+from crosshead.decoding import Decoder, DecoderSpec
 from crosshead.encoders.engines import n_cores
 from crosshead.errors import DataError
 from crosshead.evaluation.conformal import conformal_quantile
 from crosshead.evaluation.selective import ABSTAIN_ALWAYS, abstention_threshold
 from crosshead.heads import Floats, LinearHead, log_softmax
 from crosshead.learning import N_FOLDS, CurvePoint, learning_curve
+from crosshead.sequence_fitting import fit_decoder
 from crosshead.tagger import Encoder, Tagger, read_inputs
 from crosshead.views import (
     Features,
@@ -56,6 +57,12 @@ class Paragraphs:
         ends = np.cumsum([0, *self.lengths])
         return [self.texts[ends[i] : ends[i + 1]] for i in range(len(self.lengths))]
 
+    def take(self, rows: NDArray[np.int64]) -> Paragraphs:
+        """Return some articles: rows in order, those of an article together."""
+        article = np.repeat(np.arange(len(self.lengths)), self.lengths)[rows]
+        lengths = [int(n) for n in np.bincount(article, minlength=len(self.lengths)) if n]
+        return Paragraphs([self.texts[i] for i in rows], self.y[rows], lengths, [self.article_ids[i] for i in rows])
+
     def __post_init__(self) -> None:
         """Refuse parts that do not fit together."""
         if not len(self.texts) == len(self.y) == sum(self.lengths):
@@ -70,8 +77,10 @@ class TrainResult:
     """A trained tagger with everything that was measured on the way."""
 
     tagger: Tagger
+    asked: NDArray[np.int64]
+    """Training paragraphs that the folds test, in order: all, unless the encoder was fine-tuned on some."""
     out_of_fold: Floats
-    """Calibrated, decoded probabilities of every training paragraph by models that never saw its article."""
+    """Their calibrated, decoded probabilities by models that never saw their articles."""
     view_out_of_fold: Mapping[str, Floats]
     """The same for each view on its own, not decoded."""
     estimators: Mapping[str, Any]
@@ -90,25 +99,29 @@ def train(
     views: Sequence[ViewSpec],
     encoder: Encoder | None,
     folds: Folds,
-    decoder_weight: float,
+    decoder: DecoderSpec,
     calibrate: bool,
     risk: float,
     curve_shares: Sequence[float] = (),
     seed: int = 0,
     report: Callable[[str, int, int], None] = lambda what, done, total: None,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> TrainResult:
     """Fit all views on every fold and on everything, and calibrate the blend on out-of-fold rows.
 
     Parameters
     ----------
     folds
-        (training rows, test rows) pairs that keep articles whole; the test rows cover every row once.
-    decoder_weight
-        How much neighbouring paragraphs count; 0 leaves each on its own.
+        (training rows, test rows) pairs that keep articles whole; no row is tested twice, and what is never tested
+        is not calibrated on either.
+    decoder
+        How the other paragraphs of an article count.
     risk
         Share of mistakes among paragraphs that are not abstained which the threshold is chosen for.
     curve_shares
         Parts of the articles to train on besides, for a learning curve.
+    meanwhile
+        Called once while other threads are fitting.
     """
     inputs = read_inputs(
         paragraphs.texts,
@@ -116,17 +129,19 @@ def train(
         with_sentences=any(v.kind == "sentence" for v in views),
     )
     feats = {spec.name: features(spec, inputs) for spec in views}
-    out_of_fold, final = _cross_fit(feats, paragraphs.y, views, folds, len(section_types), report)
+    asked = np.sort(np.concatenate([test for _, test in folds]))
+    measured = paragraphs if len(asked) == len(paragraphs.y) else paragraphs.take(asked)
+    out_of_fold, final = _cross_fit(feats, paragraphs.y, views, folds, asked, len(section_types), report, meanwhile)
     temperature, transitions, proba = calibrate_blend(
         out_of_fold,
         {spec.name: spec.weight for spec in views},
-        paragraphs.y,
-        paragraphs.lengths,
-        n_types=len(section_types),
-        decoder_weight=decoder_weight,
+        measured.y,
+        measured.lengths,
+        decoder=decoder,
+        held_out=[np.searchsorted(asked, test) for _, test in folds],
         calibrate=calibrate,
     )
-    threshold, warnings = _threshold(paragraphs, proba, risk)
+    threshold, warnings = _threshold(measured, proba, risk)
     tagger = Tagger(
         section_types=section_types,
         views=tuple(fitted.view for fitted in final.values()),
@@ -135,17 +150,18 @@ def train(
         transitions=transitions,
         threshold=threshold,
         risk=risk,
-        conformal_quantile=conformal_quantile(paragraphs.y, proba, CONFORMAL_ALPHA),
+        conformal_quantile=conformal_quantile(measured.y, proba, CONFORMAL_ALPHA),
         conformal_alpha=CONFORMAL_ALPHA,
     )
     return TrainResult(
         tagger=tagger,
+        asked=asked,
         out_of_fold=proba,
         view_out_of_fold={name: np.exp(rows) for name, rows in out_of_fold.items()},
         estimators={name: fitted.estimator for name, fitted in final.items()},
         n_truncated=inputs.n_truncated,
         warnings=warnings,
-        curve=_curve(feats, paragraphs, folds, proba, curve_shares, seed),
+        curve=_curve(feats, paragraphs, folds, asked, proba, curve_shares, seed),
     )
 
 
@@ -153,6 +169,7 @@ def _curve(
     feats: Mapping[str, Features],
     paragraphs: Paragraphs,
     folds: Folds,
+    asked: NDArray[np.int64],
     out_of_fold: Floats,
     shares: Sequence[float],
     seed: int,
@@ -167,7 +184,7 @@ def _curve(
     ids = np.asarray(paragraphs.article_ids)
     rows = np.concatenate([test for _, test in folds[:N_FOLDS]])
     n_articles = round(float(np.mean([len(np.unique(ids[train_rows])) for train_rows, _ in folds[:N_FOLDS]])))
-    return (*points, CurvePoint(n_articles, rows, out_of_fold[rows]))
+    return (*points, CurvePoint(n_articles, rows, out_of_fold[np.searchsorted(asked, rows)]))
 
 
 def _threshold(paragraphs: Paragraphs, proba: Floats, risk: float) -> tuple[float, tuple[str, ...]]:
@@ -186,10 +203,12 @@ def _cross_fit(
     y: NDArray[np.int64],
     views: Sequence[ViewSpec],
     folds: Folds,
+    asked: NDArray[np.int64],
     n_types: int,
     report: Callable[[str, int, int], None],
+    meanwhile: Callable[[], object],
 ) -> tuple[dict[str, Floats], dict[str, FittedView]]:
-    """Log-probabilities of every row by models that never saw it, and the views fitted on all rows."""
+    """Log-probabilities of the rows asked for by models that never saw them, and the views fitted on all rows."""
     everything = np.arange(len(y))
     out_of_fold = {spec.name: np.zeros((len(y), n_types)) for spec in views}
     final: dict[str, FittedView] = {}
@@ -207,11 +226,14 @@ def _cross_fit(
     # One BLAS thread a fit and as many fits as cores: two levels of threads wait for each other
     # (measured: 15 times slower).
     with threadpool_limits(1), ThreadPoolExecutor(max_workers=n_cores()) as pool:
-        for done, _ in enumerate(pool.map(run, jobs), start=1):
+        finished = pool.map(run, jobs)
+        meanwhile()
+        for done, _ in enumerate(finished, start=1):
             report("fitting", done, len(jobs))
+    out_of_fold = {name: rows[asked] for name, rows in out_of_fold.items()}
     for spec in views:
         if isinstance(final[spec.name].view.head, LinearHead):
-            temperature, out_of_fold[spec.name] = at_own_temperature(out_of_fold[spec.name], y)
+            temperature, out_of_fold[spec.name] = at_own_temperature(out_of_fold[spec.name], y[asked])
             final[spec.name] = with_temperature(final[spec.name], temperature)
     return out_of_fold, {spec.name: final[spec.name] for spec in views}
 
@@ -228,11 +250,11 @@ def calibrate_blend(
     y: NDArray[np.int64],
     lengths: Sequence[int],
     *,
-    n_types: int,
-    decoder_weight: float,
+    decoder: DecoderSpec,
+    held_out: Sequence[NDArray[np.int64]],
     calibrate: bool,
-) -> tuple[float, Transitions, Floats]:
-    """Blend the views' log-probabilities, find the temperature, and let neighbouring paragraphs inform each other.
+) -> tuple[float, Decoder, Floats]:
+    """Blend the views' log-probabilities, find the temperature, and let the paragraphs of an article inform each other.
 
     Parameters
     ----------
@@ -240,13 +262,14 @@ def calibrate_blend(
         Of each view, at its own temperature.
     lengths
         Paragraphs of each article in order.
+    held_out
+        The rows of each fold, which models that never saw their articles answered for.
     """
     total = sum(weights.values())
     blended = log_softmax(np.sum([weight / total * out_of_fold[name] for name, weight in weights.items()], axis=0))
     temperature = fit_temperature(blended, y) if calibrate else 1.0
-    sequences = np.split(y, np.cumsum(lengths)[:-1])
-    transitions = Transitions.fit(sequences, n_types, decoder_weight)
-    return temperature, transitions, np.exp(transitions.decode_all(apply_temperature(blended, temperature), lengths))
+    fitted, log_proba = fit_decoder(decoder, apply_temperature(blended, temperature), y, lengths, held_out)
+    return temperature, fitted, np.exp(log_proba)
 
 
 def rename(tagger: Tagger, *, name: str, version: str) -> Tagger:

@@ -12,8 +12,9 @@ import yaml
 
 from crosshead.errors import ConfigError
 from crosshead.estimators import nearest
+from crosshead.schema import Settings
 from crosshead.search_space import Dimension, SearchSettings, Value
-from crosshead.settings import Settings, choices, compose, from_plain
+from crosshead.settings import choices, compose, from_plain
 from crosshead.taxonomy import Taxonomy
 
 CONF = "conf"

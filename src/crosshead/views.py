@@ -13,14 +13,14 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, clone
 from sklearn.dummy import DummyClassifier
-from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
+from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
 from crosshead.errors import ConfigError
 from crosshead.heads import ConstantHead, Floats, Head, LinearHead, NeighboursHead
 from crosshead.tagger import AnyView, Inputs, ParagraphView, SentenceView, TfidfView, average_by_owner
-from crosshead.tfidf import Tfidf, terms
+from crosshead.tfidf import Tfidf, count_terms
 
 Kind = Literal["paragraph", "sentence", "tfidf"]
 _IMPOSSIBLE = -30.0
@@ -72,9 +72,12 @@ def features(spec: ViewSpec, inputs: Inputs) -> Features:
     if spec.kind == "sentence":
         assert inputs.sentence_owner is not None
         return Features(spec, inputs.sentence_vectors, inputs.sentence_owner, n)
-    counter = CountVectorizer(analyzer=lambda text: terms(text, spec.n_max))
-    counts = counter.fit_transform(inputs.texts).astype(np.float64)
-    return Features(spec, sp.csr_matrix(counts), np.arange(n), n, list(counter.get_feature_names_out()))
+    # A term of too few paragraphs is one of too few in any fold.
+    counted = count_terms(inputs.texts, spec.n_max, spec.min_df)
+    entries = (counted.counts.astype(np.float64), (counted.rows, counted.columns))
+    counts = sp.csr_matrix(entries, shape=(n, len(counted.terms)))
+    counts.sort_indices()
+    return Features(spec, counts, np.arange(n), n, counted.terms)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -129,9 +129,8 @@ def _do(plan: Plan, folder: OutputFolder, job: Job, engine: Engine, watcher: Wat
     try:
         for _ in engine(job, rest, watcher):
             pass
-    except BaseException:
-        folder.tidy()  # a worker that was stopped leaves half a part behind, under another name
-        raise
+    finally:
+        folder.tidy()  # a worker that was stopped or died leaves half a part behind, under another name
 
 
 @contextmanager
@@ -165,20 +164,21 @@ def work_here(job: Job, units: Sequence[Unit], watcher: Watcher) -> Iterator[Don
     if not units:
         return
     worker = Worker(job)
-    for unit, items in _read_ahead(worker, units):
-        n_told = 0
+    with closing(worker), closing(_read_ahead(worker, units)) as ready:
+        for unit, items in ready:
+            n_told = 0
 
-        def advance(n_items: int, n_paragraphs: int) -> None:
-            nonlocal n_told
-            n_told += n_items
-            watcher.tagged(n_items, n_paragraphs)
+            def advance(n_items: int, n_paragraphs: int) -> None:
+                nonlocal n_told
+                n_told += n_items
+                watcher.tagged(n_items, n_paragraphs)
 
-        done = worker.finish(unit, items, advance)
-        watcher.tagged(unit.n_records - n_told, 0)
-        yield done
+            done = worker.finish(unit, items, advance)
+            watcher.tagged(unit.n_records - n_told, 0)
+            yield done
 
 
-def _read_ahead(worker: Worker, units: Sequence[Unit]) -> Iterator[tuple[Unit, list[Item]]]:
+def _read_ahead(worker: Worker, units: Sequence[Unit]) -> Generator[tuple[Unit, list[Item]]]:
     ready: queue.Queue[tuple[Unit, list[Item]] | BaseException | None] = queue.Queue(maxsize=1)
     stopped = threading.Event()
 
@@ -208,3 +208,4 @@ def _read_ahead(worker: Worker, units: Sequence[Unit]) -> Iterator[tuple[Unit, l
             yield entry
     finally:
         stopped.set()
+        thread.join()

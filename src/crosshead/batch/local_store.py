@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from crosshead.labelling.durable import sync_folder
+from crosshead import whole
 
 LOCK = ".job.lock"
-_TEMPORARY = ".part-tmp"
 
 
 class LocalStore:
@@ -54,29 +52,9 @@ class LocalStore:
 
     def write_blocks(self, name: str, blocks: Iterator[bytes]) -> None:
         """Write a file block by block."""
-        path = self.root / name
-        try:
-            self._write(path, blocks)
-        except OSError as error:  # speaks of the file that was wanted, not of the temporary one
-            error.filename, error.filename2 = str(path), None
-            raise
-
-    def _write(self, path: Path, blocks: Iterator[bytes]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                for block in blocks:
-                    file.write(block)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-        sync_folder(path.parent)
+        with whole.new_file(self.root / name) as file:
+            for block in blocks:
+                file.write(block)
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there, and its folder if that is then empty."""
@@ -89,12 +67,12 @@ class LocalStore:
     def tidy(self) -> None:
         """Remove what writers that were killed left behind."""
         for folder in (self.root, *(path for path in self.root.glob("*/") if path.is_dir())):
-            for path in folder.glob(f".*{_TEMPORARY}"):
+            for path in folder.glob(f".*{whole.TEMPORARY}"):
                 path.unlink(missing_ok=True)
 
 
 def _is_temporary(name: str) -> bool:
-    return name.startswith(".") and name.endswith(_TEMPORARY)
+    return name.startswith(".") and name.endswith(whole.TEMPORARY)
 
 
 def _umask() -> int:

@@ -1,8 +1,9 @@
-"""Units over the machines of a Ray cluster: Ray Data hands them to actors, each of which holds one bundle.
+"""Units over the machines of a Ray cluster, whose actors hold one bundle each.
 
 What an actor does with a unit is what a process of this machine does with it, so the bytes are the same. Only names of
 units and what became of them travel through Ray; inputs are read and parts are written by the actors, on a file system
-that all machines share or in a store.
+that all machines share or in a store. Ray Data is not between them: it could only hand out these names, and takes three
+actors of its own and some seconds for it; what was measured stands in docs/scale.md.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import platform
 import socket
 import sys
 import tempfile
+import threading
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from crosshead.batch.inputs import Source
@@ -29,13 +33,18 @@ from crosshead.errors import ConfigError, CrossheadError, DataError, MissingExtr
 
 log = logging.getLogger("crosshead.batch")
 UNITS_IN_FLIGHT = 2
-"""Units that an actor holds: one at work, one waiting."""
+"""Units that an actor holds: one is tagged while the next is read, or the last is written."""
 MEMORY_PER_ACTOR = 1024**3
 """What Ray sets aside for an actor, and puts no more actors on a machine than have it."""
 OBJECT_STORE_BYTES = 256 * 1024**2
 """Of a cluster that is started here: the bundle and names of units are all that is in it."""
-MOST_IN_VAIN = 3
-"""How often units are handed out anew after all their actors died."""
+MOST_DEATHS = 3
+"""A unit at which so many actors died is not tried again."""
+BEFORE_ANY = -1
+"""Counts, in the place of a unit's number, actors that died while they were getting ready."""
+LOOK_EVERY_S = 10.0
+"""How often is looked whether machines joined."""
+TELL_AFTER_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ def ray_engine(cluster: Cluster) -> Engine:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ part writes to stderr, past any logger
     try:
-        import ray.data  # noqa: F401  found out before the inputs are read
+        import ray  # noqa: F401  found out before the inputs are read
     except ImportError as error:
         raise MissingExtraError("--engine ray", "scale") from error
 
@@ -75,20 +84,9 @@ def _work(cluster: Cluster, job: Job, units: Sequence[Unit], watcher: Watcher) -
     _connect(cluster)
     try:
         bundle = ray.put({str(name): content for name, content in _bundle_files(Path(job.model))})
-        rest = {unit.number: unit for unit in units}
-        n_in_vain = 0
-        while rest:
-            n_before = len(rest)
-            for done in _round(cluster, replace(job, n_threads=1), bundle, list(rest.values())):
-                del rest[done.number]
-                watcher.tagged(done.n_records, done.n_paragraphs)
-                yield done
-            n_in_vain = n_in_vain + 1 if len(rest) == n_before else 0
-            if n_in_vain == MOST_IN_VAIN:
-                raise DataError(
-                    f"{len(rest)} parts are not finished and every actor dies, perhaps for want of memory; look at "
-                    "Ray's own logs, then go on with --resume and fewer --workers"
-                )
+        for done in _Team(replace(job, n_threads=1), bundle, cluster.n_workers).do(units):
+            watcher.tagged(done.n_records, done.n_paragraphs)
+            yield done
     finally:
         if not was_there:
             with _without_stderr():
@@ -100,22 +98,23 @@ def _connect(cluster: Cluster) -> None:
 
     if ray.is_initialized():
         return
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
-    if cluster.address is not None or os.environ.get("RAY_ADDRESS"):
-        quiet.pop("include_dashboard")
-    else:
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    address = cluster.address or os.environ.get("RAY_ADDRESS") or "local"
+    if address == "local":
         from crosshead.encoders.engines import n_cores
 
-        quiet |= {"num_cpus": max(cluster.n_workers or 0, n_cores()), "object_store_memory": OBJECT_STORE_BYTES}
+        n_cpus = max(cluster.n_workers or 0, n_cores())
+        quiet |= {"num_cpus": n_cpus, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
     try:
-        _knock(cluster.address)
+        _knock(address)
         with _without_stderr():
-            ray.init(address=cluster.address, **quiet)
-    except (OSError, ValueError, RuntimeError) as error:
+            ray.init(address=address, **quiet)
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(
-            f"--address {cluster.address!r} is no Ray cluster that can be reached ({reason}); start one with "
-            "`ray start --head`, or leave --address out to work on this machine"
+            f"--address {address!r} is no Ray cluster that can be reached ({reason}); start one with `ray start "
+            "--head`, or leave --address out to work on this machine; a cluster that wants a token is entered with "
+            "RAY_AUTH_MODE=token and the same ~/.ray/auth_token on all machines"
         ) from error
 
 
@@ -133,70 +132,150 @@ def _without_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _knock(address: str | None) -> None:
+def _knock(address: str) -> None:
     """Find out whether anybody is there: Ray itself would try for minutes."""
-    host, _, port = (address or "").rpartition(":")
+    host, _, port = address.rpartition(":")
     if host and port.isdecimal() and "://" not in host:
         socket.create_connection((host, int(port)), timeout=5).close()
 
 
-def _round(cluster: Cluster, job: Job, bundle: Any, units: Sequence[Unit]) -> Iterator[Done]:
-    """Hand out units once; those whose actors died do not come back."""
-    import ray
+class _Team:
+    """The actors, and what each of them has to do."""
 
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.max_errored_blocks = -1
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    n_actors = min(len(units), cluster.n_workers or max(1, int(ray.cluster_resources().get("CPU", 1))))
-    rows = ray.data.from_items([{"unit": as_json(unit)} for unit in units], override_num_blocks=len(units))
-    done = rows.map_batches(
-        Actor,
-        fn_constructor_args=(asdict(job), bundle),
-        batch_size=1,
-        batch_format="numpy",
-        compute=ray.data.ActorPoolStrategy(
-            min_size=1, max_size=n_actors, initial_size=n_actors, max_tasks_in_flight_per_actor=UNITS_IN_FLIGHT
-        ),
-        num_cpus=1,
-        memory=MEMORY_PER_ACTOR,
-    )
-    try:
-        for row in done.iter_rows():
-            if row["error"]:
-                raise DataError(str(row["error"]))
-            yield Done(*(int(row[name]) for name in ("number", "n_records", "n_paragraphs", "n_errors")))
-    except ray.exceptions.RayError as error:  # more died than Ray Data could bear; what is left begins anew
-        log.info("Ray gave up (%s); its units are handed out again", type(error).__name__)
+    def __init__(self, job: Job, bundle: Any, n_workers: int | None) -> None:
+        self._given = asdict(job), [bundle]  # in a list it stays a reference: one actor a machine fetches it
+        self._n_workers = n_workers
+        self._actors: list[Any] = []
+        self._tasks: dict[Any, tuple[Any, Unit | None]] = {}
+        """By Ray's reference: whose task, and which unit; None where an actor is getting ready."""
+        self._waiting: deque[Unit] = deque()
+        self._deaths: Counter[int] = Counter()
+        self._looked = -float("inf")
+        self._began = monotonic()
+
+    def do(self, units: Sequence[Unit]) -> Iterator[Done]:
+        """Do units; yield each as it is done, in no order."""
+        import ray
+
+        self._waiting.extend(units)
+        try:
+            while self._waiting or any(unit for _, unit in self._tasks.values()):
+                self._grow()
+                ready, _ = ray.wait(list(self._tasks), timeout=LOOK_EVERY_S)
+                for done in map(self._take, ready):
+                    if done is not None:
+                        yield done
+        finally:
+            for actor in self._actors:
+                with suppress(ray.exceptions.RayError):
+                    ray.kill(actor)
+
+    def _grow(self) -> None:
+        """Have as many actors as there are cores, or as were asked for: machines may join while the job runs."""
+        import ray
+
+        if monotonic() - self._looked < LOOK_EVERY_S:
+            return
+        self._looked = monotonic()
+        n_cores = int(ray.cluster_resources().get("CPU", 1))
+        n_units = len(self._waiting) + sum(unit is not None for _, unit in self._tasks.values())
+        for _ in range(len(self._actors), min(n_units, self._n_workers or max(1, n_cores))):
+            self._hire()
+        if self._began and monotonic() - self._began > TELL_AFTER_S:
+            self._began = 0.0
+            log.warning("no actor could start yet: each waits for a core and 1 GiB of memory that Ray has free")
+
+    def _hire(self) -> None:
+        import ray
+
+        # Each task in hand has a thread of its own, so that one unit is read while another is tagged.
+        options = {"num_cpus": 1, "memory": MEMORY_PER_ACTOR, "max_concurrency": UNITS_IN_FLIGHT}
+        actor = ray.remote(Actor).options(**options).remote(*self._given)
+        self._actors.append(actor)
+        self._tasks[actor.ready.remote()] = actor, None
+
+    def _take(self, task: Any) -> Done | None:
+        """Take what an actor has to tell, and give it more to do."""
+        import ray
+
+        if task not in self._tasks:
+            return None  # of an actor that was buried
+        actor, unit = self._tasks[task]
+        try:
+            told = ray.get(task)
+        except ray.exceptions.RayError as error:
+            self._bury(actor, error)
+            return None
+        del self._tasks[task]
+        if told["error"]:
+            raise DataError(told["error"])
+        self._began = 0.0
+        n_has = sum(owner is actor for owner, _ in self._tasks.values())
+        # Towards the end nobody is given a unit to wait with that another could begin.
+        n_may_have = UNITS_IN_FLIGHT if len(self._waiting) > len(self._actors) else 1
+        for _ in range(min(n_may_have - n_has, len(self._waiting))):
+            more = self._waiting.popleft()
+            self._tasks[actor.do.remote(as_json(more))] = actor, more
+        if unit is None:
+            return None
+        self._deaths.pop(BEFORE_ANY, None)
+        return Done(**told["done"])
+
+    def _bury(self, actor: Any, error: Exception) -> None:
+        """Put another actor in the place of one that died, and its units back to the front."""
+        import ray
+
+        log.info("an actor died (%s); its units are done again", type(error).__name__)
+        ray.kill(actor)  # it may only be out of reach
+        self._actors.remove(actor)
+        lost = {task: unit for task, (owner, unit) in self._tasks.items() if owner is actor}
+        for task, unit in reversed(lost.items()):
+            del self._tasks[task]
+            if unit is not None:
+                self._waiting.appendleft(unit)
+            number = BEFORE_ANY if unit is None else unit.number
+            self._deaths[number] += 1
+            if self._deaths[number] == MOST_DEATHS:
+                where = "before they had a part" if unit is None else f"at part {number}"
+                raise DataError(
+                    f"{MOST_DEATHS} actors died {where}, perhaps for want of memory; finished parts stay: look at "
+                    "Ray's own logs, then go on with --resume and fewer --workers"
+                )
+        self._hire()
 
 
 class Actor:
     """Lives on some machine of the cluster and does units there."""
 
-    def __init__(self, job: dict[str, Any], bundle: Any) -> None:
+    def __init__(self, job: dict[str, Any], bundle: Sequence[Any]) -> None:
         from crosshead.cli.environment import prepare_process
 
         prepare_process()
         self._error = ""
+        self._reading, self._tagging = threading.Lock(), threading.Lock()
         try:
             given = Job(**{**job, "shape": Shape(**job["shape"])})
-            self._worker = Worker(replace(given, model=str(_unpack(bundle, given.digest))))
+            self._worker = Worker(replace(given, model=str(_unpack(bundle[0], given.digest))))
         except Exception as error:  # Ray would start actor after actor
             self._error = _told(error)
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """Do the units of a batch, which holds one."""
+    def ready(self) -> dict[str, Any]:
+        """Say that the bundle is loaded, or why it is not."""
+        return {"error": self._error}
+
+    def do(self, unit: str) -> dict[str, Any]:
+        """Do a unit, in a thread of its own; return what became of it, and never raise."""
         if self._error:
-            return _answer(Done(-1, 0, 0, 0), self._error)
+            return {"error": self._error}
         try:
-            (unit,) = (from_json(str(given)) for given in batch["unit"])
-            return _answer(self._worker.do(unit), "")
-        except Exception as error:  # Ray would pass it over
-            return _answer(Done(-1, 0, 0, 0), _told(error))
-
-
-def _answer(done: Done, error: str) -> dict[str, list[Any]]:
-    return {**{name: [value] for name, value in asdict(done).items()}, "error": [error]}
+            given = from_json(unit)
+            with self._reading:
+                items = self._worker.read(given)
+            with self._tagging:
+                done = self._worker.finish(given, items)
+            return {"done": asdict(done), "error": ""}
+        except Exception as error:
+            return {"error": _told(error)}
 
 
 def _told(error: Exception) -> str:

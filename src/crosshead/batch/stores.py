@@ -99,15 +99,20 @@ def stamp(place: str) -> str:
 @contextmanager
 def told(place: str) -> Iterator[None]:
     """Turn what a store's library raises into an OSError that names the place, or a DataError."""
+    # crosshead itself keeps the hub's library off the network, so "unset it", as that says, would not help.
+    offline = place.startswith("hf://") and os.environ.get("HF_HUB_OFFLINE") == "1"
+    advice = "set HF_HUB_OFFLINE=0 to read from the hub" if offline else "check the name, the address and the keys"
     try:
         yield
     except FileNotFoundError as error:
+        if offline:
+            raise DataError(f"{place} was not looked for on the hub; {advice}") from error
         raise FileNotFoundError(errno.ENOENT, "there is no such file or folder", place) from error
     except PermissionError as error:
         raise PermissionError(errno.EACCES, "the store does not allow it", place) from error
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"the store of {place} says: {reason}; check the name, the address and the keys") from error
+        raise DataError(f"the store of {place} says: {reason}; {advice}") from error
 
 
 class Store(Protocol):

@@ -1,6 +1,6 @@
 """The command line, `crosshead --help`; sub-commands are imported when they are called.
 
-Exit codes are part of the interface: docs/cli.md and `crosshead --help` list them.
+Exit codes are part of the interface: docs/reference/cli.md and `crosshead --help` list them.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from crosshead.cli.words import counted, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from crosshead.settings import Settings
+    from crosshead.schema import Settings
     from crosshead.stages.distill import Distilled
 
 FOLDER = "distilled"

@@ -25,6 +25,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "train": ("crosshead.cli.pipeline:train", "Train a tagger on the prepared paragraphs."),
         "evaluate": ("crosshead.cli.pipeline:evaluate", "Score the trained tagger and write the report."),
         "search": ("crosshead.cli.search:search", "Search the configuration that scores best."),
+        "finetune": (
+            "crosshead.cli.finetune:finetune",
+            "Teach the encoder the section types of the prepared paragraphs.",
+        ),
         "distill": ("crosshead.cli.distill:distill", "Make a small fast tagger that learns from a saved one."),
     },
     "Compare and choose": {

@@ -69,8 +69,8 @@ def monitor(more: tuple[str, ...], current: tuple[str, ...], **options: Any) -> 
     """Say whether the model still fits the text.
 
     Compares what comes in now, the --current files, with what the model learnt from: section types, confidence,
-    vectors, words, lengths, languages. Exit code 7 if any check stands at alarm; docs/monitoring.md tells how to read
-    it.
+    vectors, words, lengths, languages. Exit code 7 if any check stands at alarm;
+    docs/reference/monitoring.md tells how to read it.
     """
     from crosshead.cli.output import console, reporter
     from crosshead.cli.pipeline import import_training

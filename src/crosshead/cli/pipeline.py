@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +23,7 @@ from crosshead.errors import MissingExtraError, StoreError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from crosshead.settings import Settings
+    from crosshead.schema import Settings
     from crosshead.stages.evaluate import Evaluated
     from crosshead.stages.prepare import Prepared
     from crosshead.stages.train import Trained
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     Report = Callable[[str, int, int], None]
 
 STAGES = ("prepare", "train", "evaluate")
+N_NEW_OBJECTS = 500_000
+"""After how many new objects Python looks for circular garbage while stages run; its own number is 700."""
 # Evaluating writes no model, but none may be changed under its hands.
 _FOLDERS = {"prepare": ("prepared_dir",), "train": ("model_dir",), "evaluate": ("model_dir", "reports_dir")}
 
@@ -112,6 +118,23 @@ def _run_or_sweep(
     return run_sweep(overrides, prepare="prepare" in stages, n_jobs=jobs)
 
 
+@contextmanager
+def _little_tidying() -> Iterator[None]:
+    """Let Python look for circular garbage seldom, and take nothing apart at its end.
+
+    The libraries of training make half a million objects that stay. Looking through them again and again, and one by
+    one at the end, took a seventh of the time of a run (measured).
+    """
+    usual = gc.get_threshold()
+    gc.set_threshold(N_NEW_OBJECTS, *usual[1:])
+    atexit.register(gc.freeze)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+
+
+@_little_tidying()
 def _run(stages: Sequence[str], overrides: Sequence[str], *, online: bool = False) -> int:
     if online:
         os.environ["HF_HUB_OFFLINE"] = "0"
@@ -127,7 +150,7 @@ def _run(stages: Sequence[str], overrides: Sequence[str], *, online: bool = Fals
             started = time.perf_counter()
             stage = import_training(f"crosshead.stages.{name}")
             with reporter() as report:
-                result = stage.run(settings, report)
+                result = stage.run(settings, report, **_besides(name, stages))
             seconds[name] = time.perf_counter() - started
             _SHOW[name](out, settings, result, seconds[name])
             unsent = getattr(result, "unsent", "") or unsent
@@ -137,6 +160,13 @@ def _run(stages: Sequence[str], overrides: Sequence[str], *, online: bool = Fals
     if unsent:
         raise StoreError(unsent)
     return Exit.OK
+
+
+def _besides(name: str, stages: Sequence[str]) -> dict[str, Any]:
+    """Give training something to do while it waits: importing what evaluation needs, if that comes next."""
+    if name != "train" or "evaluate" not in stages:
+        return {}
+    return {"meanwhile": partial(import_training, "crosshead.stages.evaluate")}
 
 
 def settings_module() -> Any:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from crosshead.cache import CachedEncoder
     from crosshead.pool import Pool
-    from crosshead.settings import Settings
+    from crosshead.schema import Settings
 
 ZERO_SHOT_DIR = "zero_shot"
 """Below models/: where `crosshead zero-shot` saves its tagger."""

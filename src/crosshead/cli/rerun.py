@@ -17,7 +17,7 @@ from crosshead.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from crosshead.predictions import Predictions
     from crosshead.runs import FoundRun, RunFinder
-    from crosshead.settings import Settings
+    from crosshead.schema import Settings
 
 CONFIG = "config.yaml"
 

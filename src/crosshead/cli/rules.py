@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from crosshead.first_model import FirstModel
     from crosshead.heads import LinearHead
     from crosshead.pool import Pool
-    from crosshead.settings import Settings
+    from crosshead.schema import Settings
     from crosshead.weak_labels import LabelModel, SourceReport, Votes
 
 
@@ -144,7 +144,7 @@ def _train(settings: Settings, pool: Pool, votes: Votes, folder: Path) -> tuple[
         section_types=settings.taxonomy.section_types,
         encoder=encoder,
         name="rules",
-        decoder_weight=settings.decoder.weight,
+        decoder_weight=settings.decoder.neighbour_weight,
         risk=settings.calibration.risk,
         seed=settings.seed,
     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from crosshead.settings import Settings
+    from crosshead.schema import Settings
     from crosshead.stages.search import Searched
 
 N_SHOWN = 5

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from crosshead.loading import Model
     from crosshead.pool import Pool
+    from crosshead.schema import Settings
     from crosshead.selection import Candidates, Chosen
-    from crosshead.settings import Settings
     from crosshead.tagger import Tagger
 
 STRATEGIES = ("density", "mixed", "uncertainty", "disagreement", "diversity", "random")

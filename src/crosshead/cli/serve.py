@@ -80,7 +80,7 @@ def serve(
 ) -> int:
     """Tag over HTTP, for programs and, at /, for people.
 
-    Without keys only this machine is served. /openapi.json describes the API, docs/serving.md everything else.
+    Without keys only this machine is served. /openapi.json describes the API, docs/reference/serving.md all the rest.
     """
     _check_installed()
     from crosshead.loading import find, load_aside

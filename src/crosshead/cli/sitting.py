@@ -21,7 +21,7 @@ from crosshead.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from crosshead.labelling.session import Session
-    from crosshead.settings import Settings
+    from crosshead.schema import Settings
     from crosshead.taxonomy import SectionType
 
 HOST = "127.0.0.1"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from crosshead.heads import Floats
     from crosshead.label_noise import Suspects
     from crosshead.pool import Pool
-    from crosshead.settings import Settings
+    from crosshead.schema import Settings
 
 FORMATS = ("table", "csv", "jsonl", "label-studio")
 SOURCES = ("annotations", "headings")
@@ -181,7 +181,7 @@ def _find(settings: Settings, pool: Pool, y: NDArray[np.int64], labels: str) -> 
         views=settings.view_specs(),
         encoder=encoder,
         folds=folds(groups, [section_types[label] for label in y[rows]], settings.folds, settings.seed).splits,
-        decoder_weight=settings.decoder.weight,
+        decoder=settings.decoder.spec(),
         calibrate=True,
         risk=settings.calibration.risk,
     )

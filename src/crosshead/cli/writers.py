@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from crosshead import whole
 from crosshead.cli.items import Answer
 from crosshead.cli.records import as_record, dumps
 from crosshead.cli.words import percent
@@ -213,40 +214,22 @@ def opened(output: str | None) -> Iterator[BinaryIO]:
         with _named(str(target)), target.open("wb") as stream:
             yield stream
         return
-    with _named(str(target)):
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    try:
-        with _named(str(target)), os.fdopen(descriptor, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, _mode(target))
-        with _named(str(target)):
-            os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    if not target.parent.is_dir():  # more often misspelt than meant
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target))
+    with whole.new_file(target) as stream:
+        yield stream
 
 
 @contextmanager
 def _named(target: str) -> Iterator[None]:
-    """Let an error of the temporary file, or one without a name, speak of what was asked for."""
+    """Let an error without a name speak of what was asked for."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        if error.filename is None or str(error.filename).endswith(".part"):
-            error.filename = target
+        error.filename = error.filename or target
         raise
-
-
-def _mode(target: Path) -> int:
-    if target.exists():
-        return target.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 MAKERS: dict[str, Callable[[BinaryIO, Sequence[str], bool], Writer]] = {

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from crosshead.first_model import FirstModel
     from crosshead.heads import Floats
     from crosshead.pool import Pool
-    from crosshead.settings import Settings
+    from crosshead.schema import Settings
 
 
 @command(
@@ -67,7 +67,7 @@ def zero_shot(inputs: tuple[str, ...], output: Path | None, refine: bool, overri
         section_types=settings.taxonomy.section_types,
         encoder=encoder,
         name="zero-shot",
-        decoder_weight=settings.decoder.weight,
+        decoder_weight=settings.decoder.neighbour_weight,
         risk=settings.calibration.risk,
         seed=settings.seed,
     )

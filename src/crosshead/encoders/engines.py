@@ -6,6 +6,8 @@ import ctypes
 import importlib.util
 import os
 import platform
+import shutil
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosshead.errors import ConfigError
+from crosshead.whole import new_folder
 
 _MADV_PAGEOUT = 21  # linux/mman.h; kernels before 5.4 refuse it, which harms nothing
 Batch = tuple[Any, NDArray[np.int64], NDArray[np.int64]]
@@ -81,13 +84,11 @@ def n_cores() -> int:
 
 
 class OpenVinoEngine:
-    """OpenVINO on the CPU: compiled once, the compiled form kept beside the graph where that is writable."""
+    """OpenVINO on the CPU; the compiled form is kept in ``cache_dir``."""
 
     def __init__(self, graph: Path, precision: str, n_threads: int, cache_dir: Path | None) -> None:
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(CACHED_SHAPES))  # read when the plugin is loaded
-        import openvino
-
-        core = openvino.Core()
+        core = _openvino().Core()
         options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": n_threads,
@@ -126,12 +127,54 @@ class OnnxRuntimeEngine:
             receive(key, self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0])
 
 
-def start(choice: Choice, graph: Path, *, n_threads: int | None = None, cache_dir: Path | None = None) -> Engine:
-    """Load the graph into the chosen engine; by default on all cores that this process may use."""
+def start(
+    choice: Choice, graph: Path, name: str, *, n_threads: int | None = None, cache_dir: Path | None = None
+) -> Engine:
+    """Load the graph into the chosen engine; by default on all cores that this process may use.
+
+    Parameters
+    ----------
+    name
+        The encoder's fingerprint: what is compiled once serves every copy of the graph.
+    cache_dir
+        Where the compiled form is kept; None keeps none.
+    """
     threads = n_threads or n_cores()
     if choice.engine == "openvino":
+        graph = graph if cache_dir is None else _lasting(graph, cache_dir / name[:16])
         return OpenVinoEngine(graph, choice.precision, threads, cache_dir)
     return OnnxRuntimeEngine(graph, threads)
+
+
+def _openvino() -> Any:
+    """Import OpenVINO, which tells its makers of every import unless it does not find the package that does so."""
+    if "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+        try:
+            import openvino
+        finally:
+            del sys.modules["openvino_telemetry"]
+    import openvino
+
+    return openvino
+
+
+def _lasting(graph: Path, place: Path) -> Path:
+    """Return the same graph at a place that lasts: OpenVINO finds a compiled form by the path that it came from.
+
+    Every champion and every download is a new folder, and each would leave a compiled form as large as the encoder.
+    """
+    lasting = place / graph.name
+    try:
+        if not lasting.is_file() or lasting.stat().st_size != graph.stat().st_size:
+            with new_folder(place) as made:
+                try:
+                    os.link(graph, made / graph.name)
+                except OSError:  # another disk
+                    shutil.copyfile(graph, made / graph.name)
+    except OSError:  # nothing can be kept there
+        return graph
+    return lasting
 
 
 def give_back_pages(folder: Path) -> None:

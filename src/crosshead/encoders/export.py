@@ -13,7 +13,6 @@ import importlib.util
 import json
 import os
 import shutil
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import numpy as np
 
 from crosshead.encoders.graph import GRAPH, OVERLAP, TOKENIZER, About, GraphEncoder
 from crosshead.errors import EncoderError
+from crosshead.whole import new_folder
 
 EXPORT_VERSION = 1
 """Goes into the fingerprint: raise it when the same weights would give other vectors."""
@@ -97,21 +97,16 @@ def export(folder: Path, target: Path, *, name: str, prompt: str = "", max_token
         fingerprint=fingerprint(weights, folder, prompt, max_tokens),
         prompt=prompt,
     )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".export-", dir=target.parent))
-    try:
-        _write_graph(model, work / GRAPH)
-        model.tokenizer.backend_tokenizer.save(str(work / TOKENIZER))
-        about.write(work)
-        check_faithful(model, work, prompt)
-        if not target.exists():
-            os.replace(work, target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with new_folder(target, replace=False) as made:
+        _write_graph(model, made / GRAPH)
+        model.tokenizer.backend_tokenizer.save(str(made / TOKENIZER))
+        about.write(made)
+        check_faithful(model, made, prompt)
     return about
 
 
 def load_model(folder: Path) -> Any:
+    """Load a sentence-transformers model for the processor, and ask no hub."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     import transformers
@@ -208,15 +203,11 @@ def _reading_windows(graph: Path) -> Path:
     if not _is_complete(target):
         shutil.rmtree(target, ignore_errors=True)
         about = About.read(graph)
-        work = Path(tempfile.mkdtemp(prefix=".export-", dir=graph.parent))
-        try:
+        with new_folder(target) as made:
             for file in (GRAPH, TOKENIZER):
-                shutil.copyfile(graph / file, work / file)
+                shutil.copyfile(graph / file, made / file)
             named = hashlib.sha256(f"{about.fingerprint}\0windows\0{OVERLAP}".encode()).hexdigest()
-            dataclasses.replace(about, fingerprint=named, long="windows").write(work)
-            os.replace(work, target)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+            dataclasses.replace(about, fingerprint=named, long="windows").write(made)
     return target
 
 

@@ -92,7 +92,11 @@ class GraphEncoder:
         """Load engine and tokenizer now rather than at the first text."""
         if self._engine is None:
             self._engine = start(
-                self.choice, self.folder / GRAPH, n_threads=self._n_threads, cache_dir=self._compiled_dir
+                self.choice,
+                self.folder / GRAPH,
+                self.fingerprint,
+                n_threads=self._n_threads,
+                cache_dir=self._compiled_dir,
             )
         if self._tokenizer is None:
             from tokenizers import Tokenizer

@@ -13,9 +13,7 @@ Arora, Liang, Ma (2017), A Simple but Tough-to-Beat Baseline for Sentence Embedd
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from crosshead.encoders.graph import NO_WINDOW, TOKENIZER, About, GraphEncoder, 
 from crosshead.errors import EncoderError
 from crosshead.pieces import Pieces
 from crosshead.tagger import Encoded
+from crosshead.whole import new_folder
 
 VECTORS = "vectors.safetensors"
 STATIC_VERSION = 1
@@ -119,14 +118,8 @@ def distil(source: GraphEncoder, target: Path, *, n_dimensions: int = N_DIMENSIO
     table = reduce(_token_vectors(source), n_dimensions)
     scales = (np.abs(table).max(axis=1) / 127).astype(np.float32)
     arrays = {"vectors": np.rint(table / np.where(scales > 0, scales, 1)[:, None]).astype(np.int8), "scales": scales}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".static-", dir=target.parent))
-    try:
-        _write(work, source, arrays)
-        if not target.exists():
-            os.replace(work, target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with new_folder(target, replace=False) as made:
+        _write(made, source, arrays)
     return About.read(target)
 
 

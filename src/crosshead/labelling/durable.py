@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
+from crosshead import whole
 from crosshead.errors import DataError
 
 LOCK_SECONDS = 20.0
@@ -144,7 +144,7 @@ class LineFile:
             finally:
                 os.close(descriptor)
             if is_new:
-                sync_folder(self.path.parent)
+                whole.sync_folder(self.path.parent)
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
@@ -162,33 +162,9 @@ def lock_path(path: Path) -> Path:
 def write_durably(path: Path, content: bytes) -> None:
     """Replace a file as a whole; after a power cut it is the old one or the new one."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                _sync(file.fileno())
-            mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-            os.chmod(temporary, mode)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
+        whole.write(path, content)
     except OSError as error:
         raise cannot_write(path, error) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the disk knows which files a folder holds."""
-    if os.name == "nt":  # folders cannot be opened there
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def cannot_write(path: Path, error: OSError) -> DataError:

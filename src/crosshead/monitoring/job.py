@@ -21,7 +21,7 @@ from crosshead.monitoring.texts import with_counts
 from crosshead.tagger import Tag, Tagger, TfidfView
 
 if TYPE_CHECKING:
-    from crosshead.settings import Settings
+    from crosshead.schema import Settings
 
 MAX_ARTICLES = 1000
 Report = Callable[[str, int, int], None]

@@ -31,8 +31,14 @@ class Block:
     level: int = 0
 
 
-def clean_source(source: str) -> str:
-    r"""Make line ends ``\n``, drop a byte order mark, put U+FFFD for lone surrogates; refuse what is no text."""
+def clean_source(source: str, *, is_cut: bool = False) -> str:
+    r"""Make line ends ``\n``, drop a byte order mark, put U+FFFD for lone surrogates; refuse what is no text.
+
+    Parameters
+    ----------
+    is_cut : bool, default=False
+        Whether somebody cut the article and says that this is a paragraph: then one sign is enough.
+    """
     if len(source) > MAX_ARTICLE_BYTES:
         raise ArticleError(
             f"the article has {len(source)} characters; at most {MAX_ARTICLE_BYTES} are read as one article; "
@@ -41,7 +47,7 @@ def clean_source(source: str) -> str:
     if "\0" in source:
         raise ArticleError("the article holds NUL characters, so it is not text; convert it to text first")
     source = source.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    if not has_words(source):
+    if not (source.strip() if is_cut else has_words(source)):
         raise ArticleError("the article holds no text; give at least one paragraph")
     return _LONE_SURROGATE.sub("\ufffd", source)
 

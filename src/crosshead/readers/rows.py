@@ -9,6 +9,8 @@ columns                                the row is
 =====================================  ============================================================
 
 ``article_id`` (or ``id``), ``title`` and, for paragraphs, ``headings`` are understood; other columns become metadata.
+The ``section_type`` of an article's single paragraphs become its metadata ``section_types``, a list with one entry for
+each, null where there is none: the column that an article which is already cut may have.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from crosshead.articles import Article
+from crosshead.articles import GIVEN, Article
 from crosshead.errors import ArticleError
 from crosshead.readers.blocks import clean_source, plain_value
 from crosshead.readers.formats import read_article
@@ -159,6 +161,9 @@ def _join(article_id: str, rows: list[_ParagraphRow]) -> Article:
     shared = {
         name: value for name, value in rows[0].metadata.items() if all(row.metadata.get(name) == value for row in rows)
     }
+    labels = [row.metadata.get("section_type") for row in rows]
+    if any(label is not None for label in labels):
+        shared[GIVEN] = labels
     return Article.from_texts(
         [row.text for row in rows],
         article_id=article_id,
@@ -203,7 +208,7 @@ def _texts(told: object) -> list[str]:
             raise ArticleError(f"paragraph {position} is {_kind(text)}; it must be text")
         if not text.strip():
             raise ArticleError(f"paragraph {position} is empty; give it text or take it out")
-    return [clean_source(text) for text in told]
+    return [clean_source(text, is_cut=True) for text in told]
 
 
 def _index(row: Row) -> int:

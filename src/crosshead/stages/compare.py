@@ -24,7 +24,7 @@ from crosshead.evaluation import (
 )
 from crosshead.predictions import Predictions, check_same_paragraphs, in_order_of
 from crosshead.runs import FoundRun, finder_of
-from crosshead.settings import Settings
+from crosshead.schema import Settings
 from crosshead.text import text_digest
 
 N_RESAMPLES = 2000

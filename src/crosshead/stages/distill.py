@@ -20,7 +20,7 @@ from crosshead.errors import DataError
 from crosshead.evaluation.comparison import Comparison, paired_bootstrap
 from crosshead.evaluation.scores import Scores, evaluate
 from crosshead.loading import Model
-from crosshead.settings import Settings
+from crosshead.schema import Settings
 from crosshead.splits import folds
 from crosshead.tagger import Tagger
 from crosshead.text import normalise

@@ -32,7 +32,8 @@ from crosshead.log_items import FileArtifact, FolderArtifact, LogItem, Metric
 from crosshead.plots import LearningPoint
 from crosshead.recording import RUN_FILE, ModelToRegister, record
 from crosshead.report import ReportData, Section, Table, write_report
-from crosshead.settings import Settings, to_yaml
+from crosshead.schema import Settings
+from crosshead.settings import to_yaml
 from crosshead.tagger import Tagger, TfidfView
 from crosshead.tracking import Tracking
 
@@ -279,7 +280,7 @@ def _facts(settings: Settings, tagger: Tagger, summary: Mapping[str, Any], recor
         "encoder": f"{settings.encoder.name} ({tagger.encoder.fingerprint[:12]})" if tagger.encoder else "none",
         "views": ", ".join(f"{view.name} ({view.kind}, {view.head.kind})" for view in tagger.views),
         "temperature": f"{tagger.temperature:.3f}",
-        "weight of neighbouring paragraphs": f"{tagger.transitions.weight:g}",
+        "decoder": f"{tagger.transitions.kind}, weight {tagger.transitions.spec.weight:g}",
         "paragraph table": str(summary["digest"])[:12],
         "bundle": str(record["bundle_digest"])[:12],
         "MLflow run": str(record.get("run_id") or "not recorded"),

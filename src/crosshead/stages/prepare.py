@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
-from crosshead.annotations import Annotation, check_annotations, count_votes, read_annotations
+from crosshead.annotations import Annotation, check_annotations, count_votes, given_annotations, read_annotations
 from crosshead.contrast_sets import ContrastParagraph, check_contrast_sets, read_contrast_sets
 from crosshead.corpus import (
     SPLITS,
@@ -26,10 +26,10 @@ from crosshead.duplicates import Grouping, group_articles
 from crosshead.errors import ConfigError, DataError
 from crosshead.heading_labels import HeadingReport, label_by_headings, report_headings
 from crosshead.leaks import Leaks, find_leaks
-from crosshead.readers.files import read_articles
+from crosshead.readers.files import ArticleStream, read_articles
 from crosshead.readers.formats import stem_of
 from crosshead.readers.inputs import Unreadable, below
-from crosshead.splits import TestSplit, split_test
+from crosshead.splits import TestSplit, split_given, split_test
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crosshead.articles import Article
-    from crosshead.settings import Settings
+    from crosshead.schema import Settings
     from crosshead.taxonomy import Taxonomy
 
-Labels = Literal["annotations", "headings", "both"]
+Labels = Literal["annotations", "headings", "both", "given"]
+
+Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ def prepare(
     test_share: float,
     seed: int,
     duplicate_threshold: float = 0.8,
+    test_ids: Collection[str] | None = None,
+    boilerplate: Literal["leave_out", "keep"] = "leave_out",
 ) -> Prepared:
     """Label, group and split the paragraphs.
 
@@ -117,20 +121,33 @@ def prepare(
         Checked against the articles whatever ``labels`` says, and compared with the headings.
     contrast_sets : sequence of ContrastParagraph
     taxonomy : Taxonomy
-    labels : {"annotations", "headings", "both"}
-        Where an article's section types come from; with ``both``, an annotation wins over a heading.
+    labels : {"annotations", "headings", "both", "given"}
+        Where an article's section types come from; with ``both``, an annotation wins over a heading; with ``given``,
+        the articles' own table names them.
     test_share : float
         Share of the rows that is held out.
     seed : int
         The same seed and input give the same table, byte for byte.
     duplicate_threshold : float, default=0.8
         Least Jaccard similarity of word 5-grams that keeps two articles together.
+    test_ids : collection of str, optional
+        The articles that are held out, where they were chosen beforehand. What they share with the others is then
+        told and not refused: the choice was not ours.
+    boilerplate : {"leave_out", "keep"}
+        What happens to paragraphs that return in many articles.
 
     Raises
     ------
     DataError
         If the input contradicts itself, or is too small to be split.
     """
+    if labels == "given":
+        annotations = [*annotations, *given_annotations(articles)]
+    if labels == "given" and not annotations:
+        raise ConfigError(
+            "corpus.labels is 'given' but no article has section types; give the table a column section_types with a "
+            "list for each article (section_type where a row is a paragraph), or set corpus.labels to another source"
+        )
     if labels == "annotations" and not annotations:
         raise ConfigError(
             "corpus.labels is 'annotations' but there are none; set corpus.annotations, or corpus.labels=headings"
@@ -141,15 +158,19 @@ def prepare(
     verdicts = count_votes(annotations)
     by_heading = label_by_headings(articles, taxonomy)
     headings = report_headings(articles, taxonomy, by_heading, verdicts.section_types)
-    found = article_rows(articles, verdicts, by_heading, labels) + contrast_rows(contrast_sets)
+    source = "annotations" if labels == "given" else labels
+    found = article_rows(articles, verdicts, by_heading, source) + contrast_rows(contrast_sets)
     _check_labels(found, labels, headings)
 
     ids = [row.article_id for row in found]
     grouping = group_articles([row.text for row in found], ids, threshold=duplicate_threshold)
+    if boilerplate == "keep":
+        grouping = replace(grouping, boilerplate=frozenset())
     rows = _group(found, grouping)
-    split = _split(rows, test_share, seed)
+    split = _split(rows, test_share, seed) if test_ids is None else split_given([r.article_id for r in rows], test_ids)
     leaks = _find_leaks(rows, split.is_test.tolist(), duplicate_threshold)
-    leaks.check()
+    if test_ids is None and boilerplate == "leave_out":
+        leaks.check()
 
     counts = _count(articles, contrast_sets, rows, grouping)
     counts["unlabelled"] = headings.n_paragraphs + len(contrast_sets) - len(found)
@@ -163,28 +184,31 @@ def prepare(
         counts=counts,
         settings={
             "labels": labels,
-            "test_share": test_share,
+            "test_share": test_share if test_ids is None else None,
             "seed": seed,
             "duplicate_threshold": duplicate_threshold,
         },
-        notes=[*_label_notes(found, taxonomy, counts), *_boilerplate_notes(found, grouping), *split.notes],
+        notes=[
+            *_label_notes(found, taxonomy, counts),
+            *_boilerplate_notes(found, grouping),
+            *split.notes,
+            *_leak_notes(leaks),
+        ],
     )
 
 
-def run(settings: Settings, report: Callable[[str, int, int], None] = lambda what, done, total: None) -> Prepared:
+def run(settings: Settings, report: Report = lambda what, done, total: None) -> Prepared:
     """Read the articles, prepare the table, and write it to ``settings.prepared_dir``.
 
     Writes ``train.parquet``, ``test.parquet``, ``corpus.json``, ``headings.md``, ``headings.csv`` and ``leaks.md``.
     """
     corpus, root = settings.corpus, settings.root
-    stream = read_articles(
-        [below(root, given) for given in corpus.articles],
-        on_error="collect" if settings.on_unreadable == "skip" else "raise",
-    )
-    articles = []
-    for article in stream:
-        articles.append(article)
-        report("reading", min(len(articles), stream.n_files), stream.n_files)
+    stream, articles = _read(settings, corpus.articles, report)
+    held_out: list[Article] = []
+    if corpus.test_articles is not None:
+        other, held_out = _read(settings, corpus.test_articles, report)
+        stream.unreadable.extend(other.unreadable)
+    articles += held_out
     annotations = read_annotations(root / corpus.annotations) if corpus.annotations else []
     prepared = prepare(
         articles,
@@ -195,6 +219,8 @@ def run(settings: Settings, report: Callable[[str, int, int], None] = lambda wha
         test_share=corpus.test_share,
         seed=settings.seed,
         duplicate_threshold=corpus.duplicate_threshold,
+        test_ids=None if corpus.test_articles is None else {article.article_id for article in held_out},
+        boilerplate=corpus.boilerplate,
     )
     if stream.unreadable:
         note = f"{len(stream.unreadable)} inputs could not be read and were passed over"
@@ -206,6 +232,18 @@ def run(settings: Settings, report: Callable[[str, int, int], None] = lambda wha
     write_file(folder / "leaks.md", prepared.leaks_markdown().encode())
     write_table(prepared.table, prepared.summary, folder)
     return prepared
+
+
+def _read(settings: Settings, given: Sequence[str], report: Report) -> tuple[ArticleStream, list[Article]]:
+    stream = read_articles(
+        [below(settings.root, path) for path in given],
+        on_error="collect" if settings.on_unreadable == "skip" else "raise",
+    )
+    articles = []
+    for article in stream:
+        articles.append(article)
+        report("reading", min(len(articles), stream.n_files), stream.n_files)
+    return stream, articles
 
 
 def _without_skipped(
@@ -312,6 +350,16 @@ def _boilerplate_notes(rows: Sequence[Row], grouping: Grouping) -> list[str]:
     return [
         f"{len(grouping.boilerplate)} paragraphs return in many articles, such as {example!r}; "
         "they are boilerplate and left out of the table"
+    ]
+
+
+def _leak_notes(leaks: Leaks) -> list[str]:
+    """Say what stands on both sides of a split that was not made here; scores on it flatter."""
+    if not leaks:
+        return []
+    return [
+        f"{len(leaks.duplicates)} near-duplicate pairs of paragraphs stand on both sides of the split; leaks.md lists "
+        "them, and scores on such paragraphs flatter"
     ]
 
 

@@ -28,11 +28,12 @@ from crosshead.evaluation.methodology import Finding
 from crosshead.lineage import git_state, lineage
 from crosshead.log_items import DatasetInput, FileArtifact, LogItem, Tag, TextArtifact
 from crosshead.measuring import Data, read_data
+from crosshead.schema import Settings
 from crosshead.search_plots import plot_history, plot_importances
 from crosshead.search_records import Recorder, describe_result
 from crosshead.search_space import SearchSettings, Value
 from crosshead.searching import Scorer
-from crosshead.settings import Settings, config_digest, load_settings, to_yaml
+from crosshead.settings import config_digest, load_settings, to_yaml
 from crosshead.study import Study, Trial
 from crosshead.tracking import Tracking
 from crosshead.variations import Variations, widenable
@@ -257,9 +258,9 @@ def _conclude(
         raise DataError(f"none of {len(trials)} trials could be trained{told}")
     data = scorer.data
     before, after = (scorer.out_of_fold(variations.settings(values)) for values in ({}, best.values))
-    types, ids = data.section_types, data.paragraphs.article_ids
+    types, ids = data.section_types, data.tested.article_ids
     gain = paired_bootstrap(
-        data.paragraphs.y, before, after, ids, metric=search.objective, section_types=types, seed=settings.seed
+        data.tested.y, before, after, ids, metric=search.objective, section_types=types, seed=settings.seed
     )
     differing = variations.differing(best.values)
     n_complete = sum(trial.state == "complete" for trial in trials)

@@ -21,8 +21,8 @@ from crosshead.lineage import git_state, lineage
 from crosshead.log_items import DatasetInput, LogItem, Metric, Param, Tag, flatten
 from crosshead.recording import RUN_FILE as RUN
 from crosshead.recording import record
-from crosshead.settings import Settings, config_digest, to_yaml
-from crosshead.splits import folds
+from crosshead.schema import Settings
+from crosshead.settings import config_digest, to_yaml
 from crosshead.tagger import Tagger, TfidfView
 from crosshead.tfidf import Tfidf
 from crosshead.tracking import Tracking
@@ -76,18 +76,37 @@ def describe(settings: Settings, result: Trained, summary: dict[str, Any], parag
         yield Metric(f"cv_{name}", value)
 
 
-def run(settings: Settings, report: Report = _silent) -> Trained:
-    """Read the paragraph table, train, write the bundle and its baselines, record."""
+def run(settings: Settings, report: Report = _silent, meanwhile: Callable[[], object] = lambda: None) -> Trained:
+    """Read the paragraph table, train, write the bundle and its baselines, record.
+
+    Importing what is needed afterwards takes seconds, and fitting leaves Python's lock free: so it is done then, and
+    ``meanwhile`` is called too.
+    """
     summary, table = read_summary(settings.prepared_dir), read_table(settings.prepared_dir)
     columns = {split: labelled.columns_of(table[split]) for split in ("train", "test")}
     section_types = settings.taxonomy.section_types
     paragraphs = labelled.to_paragraphs(columns["train"], section_types)
     specs = settings.view_specs()
-    cut = folds(columns["train"]["group_id"], columns["train"]["section_type"], settings.folds, settings.seed)
+    cut = labelled.folds_of(columns["train"], settings.folds, settings.seed, settings.encoder.folder)
     encoder, graph_dir = _open_encoder(settings, specs, report)
     tracking = Tracking.at(settings.root, settings.tracking.experiment, settings.tracking.uri)
 
-    result = _train(settings, paragraphs, specs, encoder, cut.splits, report, curve_shares=settings.curve_shares)
+    def import_the_rest() -> None:
+        bundle.import_writers()
+        if settings.tracking.enabled:
+            tracking.import_mlflow()
+        meanwhile()
+
+    result = _train(
+        settings,
+        paragraphs,
+        specs,
+        encoder,
+        cut.splits,
+        report,
+        curve_shares=settings.curve_shares,
+        meanwhile=import_the_rest,
+    )
     held_out = labelled.as_articles(columns["test"])[:N_CHECKED_ARTICLES]
     digest = bundle.save(
         result.tagger,
@@ -98,11 +117,12 @@ def run(settings: Settings, report: Report = _silent) -> Trained:
         check=(held_out, result.tagger.predict_proba(held_out)),
     )
     _save_baselines(settings, paragraphs, cut.splits, result)
+    asked = paragraphs.take(result.asked)
     trained = Trained(
         bundle_dir=settings.model_dir / BUNDLE,
         digest=digest,
         run_id=None,
-        scores=evaluate(paragraphs.y, result.out_of_fold, paragraphs.article_ids, section_types, seed=settings.seed),
+        scores=evaluate(asked.y, result.out_of_fold, asked.article_ids, section_types, seed=settings.seed),
         hit_rate=encoder.use.hit_rate if encoder is not None else None,
         warnings=tuple(filter(None, (cut.warning, *result.warnings))),
     )
@@ -137,6 +157,7 @@ def _train(
     report: Report,
     *,
     curve_shares: Sequence[float] = (),
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> TrainResult:
     return train(
         paragraphs,
@@ -144,12 +165,13 @@ def _train(
         views=specs,
         encoder=encoder,
         folds=splits,
-        decoder_weight=settings.decoder.weight,
+        decoder=settings.decoder.spec(),
         calibrate=settings.calibration.method == "temperature",
         risk=settings.calibration.risk,
         curve_shares=curve_shares,
         seed=settings.seed,
         report=report,
+        meanwhile=meanwhile,
     )
 
 
@@ -159,8 +181,8 @@ def _save_baselines(settings: Settings, paragraphs: Paragraphs, splits: Folds, r
         ("tfidf", _words_alone(settings, paragraphs, splits, result)),
         ("majority", _majority(paragraphs, result.tagger)),
     ):
-        alone = replace(tagger.transitions, weight=0.0)
-        bundle.save(replace(tagger, name=name, transitions=alone), settings.model_dir / BASELINES / name)
+        alone = replace(tagger, name=name, transitions=tagger.transitions.muted())
+        bundle.save(alone, settings.model_dir / BASELINES / name)
 
 
 def _words_alone(settings: Settings, paragraphs: Paragraphs, splits: Folds, result: TrainResult) -> Tagger:
@@ -168,7 +190,7 @@ def _words_alone(settings: Settings, paragraphs: Paragraphs, splits: Folds, resu
     own = next((view for view in result.tagger.views if view.kind == "tfidf"), None)
     if own is None:
         return _train(settings, paragraphs, [baseline_view()], None, splits, _silent).tagger
-    temperature = fit_temperature(np.log(result.view_out_of_fold[own.name]), paragraphs.y)
+    temperature = fit_temperature(np.log(result.view_out_of_fold[own.name]), paragraphs.y[result.asked])
     return replace(result.tagger, views=(own,), encoder=None, temperature=temperature)
 
 
@@ -209,9 +231,9 @@ def _write_out_of_fold(path: Path, columns: dict[str, list[Any]], paragraphs: Pa
     work = path.with_suffix(".tmp.npz")
     np.savez_compressed(
         work,
-        paragraph_id=np.array(columns["paragraph_id"]),
-        y=paragraphs.y,
+        paragraph_id=np.array(columns["paragraph_id"])[result.asked],
+        y=paragraphs.y[result.asked],
         proba=result.out_of_fold,
-        n_truncated=result.n_truncated,
+        n_truncated=result.n_truncated[result.asked],
     )
     work.replace(path)

@@ -1,0 +1,158 @@
+"""Fine-tune: an encoder and the prepared training paragraphs in, an encoder that knows the section types better out."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from crosshead import labelled
+from crosshead.corpus import read_summary, read_table
+from crosshead.encoders.export import check_digest, find_source, from_hub, weights_digest
+from crosshead.encoders.tuned import Tuned, text_digest
+from crosshead.errors import ConfigError
+from crosshead.finetuning import Epoch, Recipe, best_device, finetune
+from crosshead.lineage import git_state, lineage
+from crosshead.log_items import DatasetInput, LogItem, Metric, Param, Tag, flatten
+from crosshead.recording import record
+from crosshead.schema import FinetuneSettings, Settings
+from crosshead.settings import config_digest, to_yaml
+from crosshead.splits import split_test
+from crosshead.text import normalise
+from crosshead.tracking import Tracking
+from crosshead.whole import new_folder
+
+Report = Callable[[str, int, int], None]
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What the stage leaves behind."""
+
+    folder: Path
+    """A sentence-transformers model."""
+    weights_sha256: str
+    n_learned: int
+    n_unseen: int
+    history: Sequence[Epoch]
+    device: str
+    run_id: str | None = None
+    unsent: str = ""
+    """Why MLflow did not take the results, which then wait on disk."""
+
+
+def run(settings: Settings, report: Report = _silent) -> Finetuned:
+    """Teach the encoder of the configuration on training articles, some of which it never sees; write it.
+
+    Raises
+    ------
+    ConfigError
+        If finetune is null, or the configuration has no encoder to begin with.
+    EncoderError
+        If its weights are missing, not the expected ones, or of a kind that cannot be fine-tuned.
+    """
+    chosen = settings.finetune
+    if chosen is None:
+        raise ConfigError("finetune is null, so nothing says how to fine-tune; say finetune=default")
+    source = _source(settings)
+    summary, table = read_summary(settings.prepared_dir), read_table(settings.prepared_dir)
+    columns = labelled.columns_of(table["train"])
+    paragraphs = labelled.to_paragraphs(columns, settings.taxonomy.section_types)
+    is_unseen = split_test(
+        columns["group_id"],
+        columns["section_type"],
+        strata=columns["section_type"],
+        test_share=chosen.unseen_share,
+        seed=settings.seed,
+    ).is_test
+    texts = [normalise(text) for text in paragraphs.texts]
+    output = settings.root / chosen.output
+    checkpoint = output.parent / f".{output.name}.work" / CHECKPOINT
+    device = best_device()
+    model, history = finetune(
+        source,
+        texts,
+        paragraphs.y,
+        learned=np.flatnonzero(~is_unseen),
+        recipe=_recipe(chosen, settings.seed),
+        n_section_types=len(settings.taxonomy.section_types),
+        checkpoint=checkpoint,
+        prompt=settings.encoder.prompt,
+        device=device,
+        report=report,
+    )
+    tuned = Tuned(
+        base=settings.encoder.name,
+        base_sha256=weights_digest(source),
+        dataset_digest=summary["digest"],
+        recipe=asdict(_recipe(chosen, settings.seed)),
+        seen=sorted({text_digest(text) for text, unseen in zip(texts, is_unseen, strict=True) if not unseen}),
+    )
+    _write(model, tuned, output)
+    shutil.rmtree(checkpoint.parent, ignore_errors=True)
+    result = Finetuned(
+        folder=output,
+        weights_sha256=weights_digest(output),
+        n_learned=int((~is_unseen).sum()),
+        n_unseen=int(is_unseen.sum()),
+        history=history,
+        device=device,
+    )
+    return _record(settings, result, summary["digest"])
+
+
+def _source(settings: Settings) -> Path:
+    if settings.encoder.source is None:
+        raise ConfigError(
+            f"encoder {settings.encoder.name!r} has nothing to fine-tune; choose one with weights: encoder=minilm"
+        )
+    folder = Path(find_source(settings.encoder.source))
+    folder = folder if folder.is_absolute() else settings.root / folder
+    if not folder.is_dir():
+        folder = from_hub(settings.encoder.source)
+    check_digest(settings.encoder.source, weights_digest(folder), settings.encoder.sha256)
+    return folder
+
+
+def _recipe(chosen: FinetuneSettings, seed: int) -> Recipe:
+    told = chosen.model_dump(exclude={"unseen_share", "output"})
+    return Recipe(**told, seed=seed)
+
+
+def _write(model: object, tuned: Tuned, folder: Path) -> None:
+    with new_folder(folder) as made:
+        model.save(str(made), create_model_card=False)  # type: ignore[attr-defined]
+        tuned.write(made)
+
+
+def _record(settings: Settings, result: Finetuned, dataset_digest: str) -> Finetuned:
+    if not settings.tracking.enabled:
+        return result
+    tracking = Tracking.at(settings.root, settings.tracking.experiment, settings.tracking.uri)
+    items = describe(settings, result, dataset_digest)
+    recorded = record(tracking, settings.root, items, name=f"fine-tuned {settings.encoder.name}")
+    return replace(result, run_id=recorded.run_id, unsent=recorded.unsent)
+
+
+def describe(settings: Settings, result: Finetuned, dataset_digest: str) -> Iterator[LogItem]:
+    """Say what the run should record."""
+    yield from flatten(settings.resolved)
+    yield from lineage(git_state(settings.root), config_digest(settings.resolved), to_yaml(settings.resolved))
+    yield DatasetInput("train", dataset_digest, result.n_learned)
+    yield Tag("crosshead.dataset_digest", dataset_digest)
+    yield Tag("crosshead.weights_sha256", result.weights_sha256)
+    yield Param("device", result.device)
+    yield Param("n_learned", result.n_learned)
+    yield Param("n_unseen", result.n_unseen)
+    for number, epoch in enumerate(result.history, start=1):
+        yield Metric("loss", epoch.loss, number)
+        if epoch.accuracy is not None:
+            yield Metric("unseen_accuracy", epoch.accuracy, number)

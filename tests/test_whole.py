@@ -1,0 +1,85 @@
+"""Files and folders appear as a whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from crosshead import whole
+
+
+def modes(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@pytest.fixture(autouse=True)
+def ordinary_umask() -> object:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def test_a_file_can_be_read_by_others_as_one_made_the_ordinary_way(tmp_path: Path) -> None:
+    whole.write(tmp_path / "deep" / "a.txt", b"one")
+    assert (tmp_path / "deep" / "a.txt").read_bytes() == b"one"
+    assert modes(tmp_path / "deep" / "a.txt") == 0o644
+
+
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(b"one")
+    path.chmod(0o600)
+    whole.write(path, b"two")
+    assert (path.read_bytes(), modes(path)) == (b"two", 0o600)
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path, durable: bool) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError), whole.new_file(path, durable=durable) as file:
+        file.write(b"half" * (1 // 0))
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(OSError, match=r"/a'$") as caught:
+        whole.write(tmp_path / "a", b"x")
+    assert caught.value.filename == str(tmp_path / "a")
+    assert caught.value.filename2 is None
+    with pytest.raises(OSError, match=r"No space left on device: '.*/b'") as caught, whole.new_file(tmp_path / "b"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "b")
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    for content in ("one", "two"):
+        with whole.new_folder(target) as made:
+            (made / content).write_text(content)
+            assert modes(made) == 0o755
+    assert os.listdir(target) == ["two"]
+    assert os.listdir(tmp_path) == ["model"]
+    assert modes(target) == 0o755
+
+
+def test_a_folder_that_is_there_already_may_stay(tmp_path: Path) -> None:
+    for content in ("one", "two"):
+        with whole.new_folder(tmp_path / "graph", replace=False) as made:
+            (made / content).touch()
+    assert os.listdir(tmp_path / "graph") == ["one"]
+
+
+def test_a_folder_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
+    with whole.new_folder(tmp_path / "model") as made:
+        (made / "one").touch()
+    with pytest.raises(ZeroDivisionError), whole.new_folder(tmp_path / "model") as made:
+        1 / 0  # noqa: B018
+    assert os.listdir(tmp_path / "model") == ["one"]
+    assert os.listdir(tmp_path) == ["model"]
