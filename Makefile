@@ -10,6 +10,7 @@ help:
 	@echo "make train   train on the shipped articles, evaluate, log to MLflow, make the first model the champion"
 	@echo "make test    install what the tests need and run all of them"
 	@echo "make check   ruff, mypy and the import directions"
+	@echo "make docs    the documentation as a site, in site/; stops at a broken link"
 	@echo "make clean   remove what the pipeline made (not the environment)"
 
 # torch comes first and pinned: a newer one would bring several gigabytes of CUDA.
@@ -37,10 +38,17 @@ test: $(VENV)/.complete
 	$(BIN)/python -m pytest -q -m slow
 
 check: $(VENV)/.complete
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests docs/*.py
+	$(BIN)/ruff format --check src tests docs/*.py
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
+# What comes from the code is written anew first, so that the site is never older than the code.
+docs: $(VENV)/.complete
+	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_picture.py
+	$(BIN)/python -m sphinx -b html -c docs -W --keep-going -q -d .cache/docs . site
+	@echo "site/index.html"
+
 clean:
-	rm -rf data/prepared models reports mlflow .cache/crosshead
+	rm -rf site data/prepared models reports mlflow .cache/crosshead
