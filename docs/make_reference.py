@@ -58,7 +58,7 @@ def cli() -> str:
             for name, (_, summary) in commands.items()
         ),
     )
-    commands = [part for name in crosshead.list_commands(click.Context(crosshead)) for part in _command(name)]
+    commands = [part for name in crosshead.list_commands(click.Context(crosshead, **crosshead.context_settings)) for part in _command(name)]
     return page(
         "Commands",
         "`crosshead COMMAND -h` says the same on the terminal. Answers go to standard output; everything else "
@@ -74,7 +74,7 @@ def cli() -> str:
 
 
 def _command(name: str) -> Iterator[str]:
-    context = click.Context(crosshead, info_name="crosshead")
+    context = click.Context(crosshead, info_name="crosshead", **crosshead.context_settings)
     command = crosshead.get_command(context, name)
     assert command is not None
     yield from _described(command, click.Context(command, info_name=name, parent=context), "##")

@@ -274,7 +274,8 @@ def test_debug_shows_the_traceback(
 def test_a_missing_extra_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delitem(sys.modules, "crosshead.settings", raising=False)
+    for name in ("settings", "schema"):
+        monkeypatch.delitem(sys.modules, f"crosshead.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "sklearn", None)
     monkeypatch.setitem(sys.modules, "sklearn.base", None)
     assert main(["train"]) == Exit.MISSING_EXTRA

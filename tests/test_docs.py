@@ -96,7 +96,7 @@ def test_every_call_names_commands_options_and_keys_that_exist(call: str, page: 
     words = [word for word in shlex.split(call.replace("\\|", "|")) if word not in ("[", "]", "…")][1:]
     words = words[: words.index(">")] if ">" in words else words
     command: click.Command = crosshead
-    context = click.Context(crosshead)
+    context = click.Context(crosshead, **crosshead.context_settings)
     names = []
     while isinstance(command, click.Group) and words and re.fullmatch(r"[a-z][a-z-]*", words[0]):
         below = command.get_command(context, words[0])

@@ -199,6 +199,7 @@ def test_an_actor_tells_what_went_wrong_and_never_raises(
     assert (tmp_path / "out" / "parts" / "part-000000.parquet").exists()
     assert "KeyError" in actor.do("{}")["error"]
     feed.unlink()
+    actor._worker.close()  # what it holds open can still be read
     monkeypatch.setattr(actor._worker, "_reader", Reader())
     assert "was there when the job began" in actor.do(as_json(unit))["error"]
     other = Actor(asdict(replace(job, digest="0" * 64)), [files])

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crosshead import labelled
 from crosshead.corpus import read_summary, read_table
@@ -65,48 +66,39 @@ def run(settings: Settings, report: Report = _silent) -> Finetuned:
     source = _source(settings)
     summary, table = read_summary(settings.prepared_dir), read_table(settings.prepared_dir)
     columns = labelled.columns_of(table["train"])
-    paragraphs = labelled.to_paragraphs(columns, settings.taxonomy.section_types)
-    is_unseen = split_test(
-        columns["group_id"],
-        columns["section_type"],
-        strata=columns["section_type"],
-        test_share=chosen.unseen_share,
-        seed=settings.seed,
-    ).is_test
-    texts = [normalise(text) for text in paragraphs.texts]
-    output = settings.root / chosen.output
+    is_unseen = _keep_some(columns, chosen.unseen_share, settings.seed)
+    texts = [normalise(text) for text in columns["text"]]
+    output, recipe, device = settings.root / chosen.output, _recipe(chosen, settings.seed), best_device()
     checkpoint = output.parent / f".{output.name}.work" / CHECKPOINT
-    device = best_device()
     model, history = finetune(
         source,
         texts,
-        paragraphs.y,
+        labelled.to_paragraphs(columns, settings.taxonomy.section_types).y,
         learned=np.flatnonzero(~is_unseen),
-        recipe=_recipe(chosen, settings.seed),
+        recipe=recipe,
         n_section_types=len(settings.taxonomy.section_types),
         checkpoint=checkpoint,
         prompt=settings.encoder.prompt,
         device=device,
         report=report,
     )
-    tuned = Tuned(
-        base=settings.encoder.name,
-        base_sha256=weights_digest(source),
-        dataset_digest=summary["digest"],
-        recipe=asdict(_recipe(chosen, settings.seed)),
-        seen=sorted({text_digest(text) for text, unseen in zip(texts, is_unseen, strict=True) if not unseen}),
-    )
-    _write(model, tuned, output)
+    before = Tuned.read(source)  # an encoder may be tuned again, and has then seen what it saw before as well
+    seen = {text_digest(text) for text, unseen in zip(texts, is_unseen, strict=True) if not unseen}
+    seen.update(before.seen if before is not None else ())
+    tuned = Tuned(settings.encoder.name, weights_digest(source), summary["digest"], asdict(recipe), sorted(seen))
+    with new_folder(output) as made:
+        model.save(str(made), create_model_card=False)
+        tuned.write(made)
     shutil.rmtree(checkpoint.parent, ignore_errors=True)
-    result = Finetuned(
-        folder=output,
-        weights_sha256=weights_digest(output),
-        n_learned=int((~is_unseen).sum()),
-        n_unseen=int(is_unseen.sum()),
-        history=history,
-        device=device,
-    )
+    n_unseen = int(is_unseen.sum())
+    result = Finetuned(output, weights_digest(output), len(texts) - n_unseen, n_unseen, history, device)
     return _record(settings, result, summary["digest"])
+
+
+def _keep_some(columns: labelled.Columns, share: float, seed: int) -> NDArray[np.bool_]:
+    """Draw the training articles that the encoder never sees."""
+    types = columns["section_type"]
+    return split_test(columns["group_id"], types, strata=types, test_share=share, seed=seed).is_test
 
 
 def _source(settings: Settings) -> Path:
@@ -125,12 +117,6 @@ def _source(settings: Settings) -> Path:
 def _recipe(chosen: FinetuneSettings, seed: int) -> Recipe:
     told = chosen.model_dump(exclude={"unseen_share", "output"})
     return Recipe(**told, seed=seed)
-
-
-def _write(model: object, tuned: Tuned, folder: Path) -> None:
-    with new_folder(folder) as made:
-        model.save(str(made), create_model_card=False)  # type: ignore[attr-defined]
-        tuned.write(made)
 
 
 def _record(settings: Settings, result: Finetuned, dataset_digest: str) -> Finetuned:
