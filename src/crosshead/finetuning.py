@@ -30,7 +30,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from crosshead.encoders.engines import cpu_features, n_cores
@@ -378,11 +378,14 @@ class _Work:
         """Go on where the file says, if it was written by the same work."""
         if not self.checkpoint.is_file():
             return
-        with safe_open(self.checkpoint, framework="pt") as file:
-            told = file.metadata() or {}
-            if told.get("digest") != self.digest:
-                return
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        try:
+            with safe_open(self.checkpoint, framework="pt") as file:
+                told = file.metadata() or {}
+                if told.get("digest") != self.digest:
+                    return
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        except SafetensorError:  # damaged: the work begins anew, and the file is written over
+            return
         with torch.no_grad():
             for name, value in self.tuner.parameters().items():
                 value.copy_(tensors[name].to(value.device))

@@ -89,6 +89,26 @@ def folds_of(columns: Columns, n_folds: int, seed: int, encoder_dir: Path | None
     return Folds(cut.splits, "; ".join(filter(None, (told, cut.warning))))
 
 
+def refuse_seen(columns: Columns, encoder_dir: Path | None) -> None:
+    """Refuse to test on paragraphs that a fine-tuned encoder has learned from.
+
+    Raises
+    ------
+    DataError
+        If it has seen some of these.
+    """
+    tuned = Tuned.read(encoder_dir) if encoder_dir is not None else None
+    if tuned is None:
+        return
+    n_seen = int(tuned.has_seen([normalise(text) for text in columns["text"]]).sum())
+    if n_seen:
+        raise DataError(
+            f"{n_seen:,} of {len(columns['text']):,} held-out paragraphs are among those that the encoder was "
+            "fine-tuned on, so their scores would mean nothing: the articles were split another way then (seed, corpus, "
+            "test_share); fine-tune it again with the present split: crosshead finetune"
+        )
+
+
 def article_lengths(columns: Columns) -> list[int]:
     """Count the paragraphs of each article in order; contrast paragraphs count one by one."""
     lengths: list[int] = []

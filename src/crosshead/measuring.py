@@ -78,6 +78,7 @@ def read_data(settings: Settings) -> Data:
     summary, table = read_summary(settings.prepared_dir), read_table(settings.prepared_dir)
     columns = {split: labelled.columns_of(table[split]) for split in ("train", "test")}
     types = settings.taxonomy.section_types
+    labelled.refuse_seen(columns["test"], settings.encoder.folder)
     cut = labelled.folds_of(columns["train"], settings.folds, settings.seed, settings.encoder.folder)
     return Data(
         digest=summary["digest"],

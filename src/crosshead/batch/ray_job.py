@@ -146,6 +146,8 @@ class _Team:
         self._given = asdict(job), [bundle]  # in a list it stays a reference: one actor a machine fetches it
         self._n_workers = n_workers
         self._actors: list[Any] = []
+        self._ready: list[Any] = []
+        """Those of them that have loaded the bundle."""
         self._tasks: dict[Any, tuple[Any, Unit | None]] = {}
         """By Ray's reference: whose task, and which unit; None where an actor is getting ready."""
         self._waiting: deque[Unit] = deque()
@@ -210,16 +212,22 @@ class _Team:
         if told["error"]:
             raise DataError(told["error"])
         self._began = 0.0
+        if unit is None:
+            self._ready.append(actor)
+        self._give(actor)
+        if unit is None:
+            return None
+        self._deaths.pop(BEFORE_ANY, None)
+        return Done(**told["done"])
+
+    def _give(self, actor: Any) -> None:
+        """Give an actor as much to do as it may have."""
         n_has = sum(owner is actor for owner, _ in self._tasks.values())
         # Towards the end nobody is given a unit to wait with that another could begin.
         n_may_have = UNITS_IN_FLIGHT if len(self._waiting) > len(self._actors) else 1
         for _ in range(min(n_may_have - n_has, len(self._waiting))):
             more = self._waiting.popleft()
             self._tasks[actor.do.remote(as_json(more))] = actor, more
-        if unit is None:
-            return None
-        self._deaths.pop(BEFORE_ANY, None)
-        return Done(**told["done"])
 
     def _bury(self, actor: Any, error: Exception) -> None:
         """Put another actor in the place of one that died, and its units back to the front."""
@@ -228,6 +236,7 @@ class _Team:
         log.info("an actor died (%s); its units are done again", type(error).__name__)
         ray.kill(actor)  # it may only be out of reach
         self._actors.remove(actor)
+        self._ready = [other for other in self._ready if other is not actor]
         lost = {task: unit for task, (owner, unit) in self._tasks.items() if owner is actor}
         for task, unit in reversed(lost.items()):
             del self._tasks[task]
@@ -241,6 +250,9 @@ class _Team:
                     f"{MOST_DEATHS} actors died {where}, perhaps for want of memory; finished parts stay: look at "
                     "Ray's own logs, then go on with --resume and fewer --workers"
                 )
+        # Whoever has nothing left to do begins with them: a new actor may never find a free core.
+        for other in self._ready:
+            self._give(other)
         self._hire()
 
 

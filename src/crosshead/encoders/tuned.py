@@ -45,7 +45,10 @@ class Tuned:
         if not path.is_file():
             return None
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            told = cls(**json.loads(path.read_text(encoding="utf-8")))
+            if not (isinstance(told.seen, list) and told.seen and all(isinstance(name, str) for name in told.seen)):
+                raise ValueError("no digests of what was seen")
+            return told
         except (OSError, ValueError, TypeError) as error:
             raise EncoderError(
                 f"{TUNED_FILE} of {folder.name!r} cannot be read ({type(error).__name__}), so nobody knows which texts "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from crosshead import labelled
 from crosshead.corpus import read_summary, read_table
 from crosshead.encoders.export import check_digest, find_source, from_hub, weights_digest
-from crosshead.encoders.tuned import Tuned, text_digest
+from crosshead.encoders.tuned import TUNED_FILE, Tuned, text_digest
 from crosshead.errors import ConfigError
 from crosshead.finetuning import Epoch, Recipe, best_device, finetune
 from crosshead.lineage import git_state, lineage
@@ -68,6 +68,7 @@ def run(settings: Settings, report: Report = _silent) -> Finetuned:
     columns = labelled.columns_of(table["train"])
     is_unseen = _keep_some(columns, chosen.unseen_share, settings.seed)
     texts = [normalise(text) for text in columns["text"]]
+    _check_output(settings, settings.root / chosen.output)
     output, recipe, device = settings.root / chosen.output, _recipe(chosen, settings.seed), best_device()
     checkpoint = output.parent / f".{output.name}.work" / CHECKPOINT
     model, history = finetune(
@@ -93,6 +94,18 @@ def run(settings: Settings, report: Report = _silent) -> Finetuned:
     n_unseen = int(is_unseen.sum())
     result = Finetuned(output, weights_digest(output), len(texts) - n_unseen, n_unseen, history, device)
     return _record(settings, result, summary["digest"])
+
+
+def _check_output(settings: Settings, output: Path) -> None:
+    """Refuse to replace what `crosshead finetune` did not make."""
+    place = output.resolve()
+    is_free = not place.exists() or (place.is_dir() and not any(place.iterdir()))
+    is_own = place.is_dir() and (place / TUNED_FILE).is_file()
+    if settings.root.resolve().is_relative_to(place) or not (is_free or is_own):
+        raise ConfigError(
+            f"finetune.output is {settings.finetune.output!r}, which holds something else and would be replaced; "  # type: ignore[union-attr]
+            "name a folder that is not there yet, or one that `crosshead finetune` made, such as models/finetuned"
+        )
 
 
 def _keep_some(columns: labelled.Columns, share: float, seed: int) -> NDArray[np.bool_]:
