@@ -184,6 +184,10 @@ def test_a_damaged_note_beside_the_weights(tmp_path: Path) -> None:
     (tmp_path / TUNED_FILE).write_text("{", encoding="utf-8")
     with pytest.raises(EncoderError, match=r"cannot be read \(JSONDecodeError\).*crosshead finetune"):
         Tuned.read(tmp_path)
+    for seen in (None, 5, [], [1]):
+        Tuned("b", "", "", {}, seen).write(tmp_path)  # type: ignore[arg-type]
+        with pytest.raises(EncoderError, match=r"cannot be read \(ValueError\)"):
+            Tuned.read(tmp_path)
 
 
 # -- the stage and the command -----------------------------------------------------------------------------------------
@@ -291,6 +295,39 @@ def test_an_encoder_that_saw_everything(project: Path, tmp_path: Path) -> None:
 def test_nothing_half_done_is_left_behind(project: Path) -> None:
     assert not list((project / "models").glob(".finetuned*.work"))
     assert not list((project / "models").glob(".finetuned-*"))
+
+
+@pytest.mark.parametrize("output", ["", ".", "data", "my_file", "models"])
+def test_nothing_of_the_users_is_replaced(project: Path, output: str) -> None:
+    from crosshead.settings import load_settings
+    from crosshead.stages import finetune as stage
+
+    (project / "my_file").write_text("mine", encoding="utf-8")
+    overrides = ["encoder=custom", "encoder.source=models/base", "finetune=default", *SMALL]
+    before = sorted(path for path in project.rglob("*") if path.is_file())
+    with pytest.raises(ConfigError, match=r"finetune\.output is .*, which holds something else and would be replaced"):
+        stage.run(load_settings([*overrides, f"finetune.output={output}", "corpus.test_share=0.3"], project))
+    assert sorted(path for path in project.rglob("*") if path.is_file()) == before
+
+
+def test_held_out_articles_that_were_seen_are_not_tested_on(project: Path, tmp_path: Path) -> None:
+    from crosshead import labelled
+    from crosshead.corpus import read_table
+
+    columns = labelled.columns_of(read_table(project / "data" / "prepared")["test"])
+    labelled.refuse_seen(columns, project / "models" / "finetuned")
+    labelled.refuse_seen(columns, None)
+    Tuned("b", "", "", {}, [text_digest(columns["text"][0])]).write(tmp_path)
+    with pytest.raises(DataError, match=r"1 of [\d,]+ held-out paragraphs .* crosshead finetune"):
+        labelled.refuse_seen(columns, tmp_path)
+
+
+def test_a_damaged_checkpoint_is_begun_anew(model_dir: Path, tmp_path: Path) -> None:
+    wanted, _ = tune(model_dir, tmp_path / "whole.safetensors")
+    (tmp_path / "c.safetensors").write_bytes(b"\x00" * 50)
+    found, _ = tune(model_dir, tmp_path / "c.safetensors")
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value)
 
 
 def test_no_recipe_and_no_encoder(project: Path) -> None:
