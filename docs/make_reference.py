@@ -58,7 +58,8 @@ def cli() -> str:
             for name, (_, summary) in commands.items()
         ),
     )
-    commands = [part for name in crosshead.list_commands(click.Context(crosshead, **crosshead.context_settings)) for part in _command(name)]
+    names = crosshead.list_commands(click.Context(crosshead, **crosshead.context_settings))
+    commands = [part for name in names for part in _command(name)]
     return page(
         "Commands",
         "`crosshead COMMAND -h` says the same on the terminal. Answers go to standard output; everything else "

@@ -104,8 +104,8 @@ def refuse_seen(columns: Columns, encoder_dir: Path | None) -> None:
     if n_seen:
         raise DataError(
             f"{n_seen:,} of {len(columns['text']):,} held-out paragraphs are among those that the encoder was "
-            "fine-tuned on, so their scores would mean nothing: the articles were split another way then (seed, corpus, "
-            "test_share); fine-tune it again with the present split: crosshead finetune"
+            "fine-tuned on, so their scores would mean nothing: the articles were split another way then (seed, "
+            "corpus, test_share); fine-tune it again with the present split: crosshead finetune"
         )
 
 
