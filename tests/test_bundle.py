@@ -115,6 +115,19 @@ def test_the_engine_tells_nobody_that_it_is_used(tiny_bundle: Path, tmp_path: Pa
     assert not (tmp_path / "intel").exists()
 
 
+def test_saving_replaces_nothing_but_a_saved_tagger(tiny_graph: Path, tmp_path: Path) -> None:
+    tagger = tiny.build_tagger(tiny_graph).tagger
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "manifest.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "file").touch()
+    for name in ("data", "file"):
+        with pytest.raises(BundleError, match=f"{name}' holds something else than a saved tagger and would be repl"):
+            bundle.save(tagger, tmp_path / name, encoder_dir=tiny_graph)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["data", "file", "manifest.json"]
+    (tmp_path / "empty").mkdir()
+    bundle.save(tagger, tmp_path / "empty", encoder_dir=tiny_graph)
+
+
 def test_saving_without_the_encoder_is_refused(tiny_graph: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="got no encoder_dir"):
         bundle.save(tiny.build_tagger(tiny_graph).tagger, tmp_path / "b")

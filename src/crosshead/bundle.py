@@ -91,9 +91,15 @@ def save(
     Raises
     ------
     BundleError
-        If the saved tagger's probabilities differ from ``check`` by more than ``LARGEST_DIFFERENCE``; nothing is
-        written.
+        If the saved tagger's probabilities differ from ``check`` by more than ``LARGEST_DIFFERENCE``, or the folder
+        holds something else than a saved tagger; nothing is written.
     """
+    is_tagger = (folder / MANIFEST).is_file() and (folder / HEADS_FILE).is_file()
+    if folder.exists() and not is_tagger and (not folder.is_dir() or any(folder.iterdir())):
+        raise BundleError(
+            f"{str(folder)!r} holds something else than a saved tagger and would be replaced; name another folder, or "
+            "empty this one"
+        )
     with new_folder(folder) as made:
         _write(tagger, made, encoder_dir, estimators or {}, about or {})
         if check is not None:
