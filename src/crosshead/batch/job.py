@@ -179,6 +179,8 @@ def work_here(job: Job, units: Sequence[Unit], watcher: Watcher) -> Iterator[Don
 
 
 def _read_ahead(worker: Worker, units: Sequence[Unit]) -> Generator[tuple[Unit, list[Item]]]:
+    """Read a unit while the one before is tagged, and never two: what is read ahead is what memory holds."""
+    wanted = threading.Semaphore(1)
     ready: queue.Queue[tuple[Unit, list[Item]] | BaseException | None] = queue.Queue(maxsize=1)
     stopped = threading.Event()
 
@@ -192,6 +194,7 @@ def _read_ahead(worker: Worker, units: Sequence[Unit]) -> Generator[tuple[Unit, 
     def read() -> None:
         try:
             for unit in units:
+                wanted.acquire()
                 if stopped.is_set():
                     return
                 put((unit, worker.read(unit)))
@@ -205,7 +208,10 @@ def _read_ahead(worker: Worker, units: Sequence[Unit]) -> Generator[tuple[Unit, 
         while (entry := ready.get()) is not None:
             if isinstance(entry, BaseException):
                 raise entry
+            wanted.release()
             yield entry
+            del entry  # before the next one is waited for
     finally:
         stopped.set()
+        wanted.release()
         thread.join()
