@@ -28,15 +28,15 @@ from typing import Any
 
 import numpy as np
 
-from crosshead import labelled
+from crosshead.corpora import labelled
+from crosshead.corpora.splits import folds
 from crosshead.encoders.engines import machine
-from crosshead.measuring import Data, read_data
 from crosshead.schema import Settings
-from crosshead.search_space import SearchSettings, Value
-from crosshead.searching import Scorer
+from crosshead.search.measuring import Data, read_data
+from crosshead.search.searching import Scorer
+from crosshead.search.space import SearchSettings, Value
+from crosshead.search.variations import Variations
 from crosshead.settings import find_root, load_settings
-from crosshead.splits import folds
-from crosshead.variations import Variations
 
 SEED = 0
 

@@ -34,7 +34,7 @@ from typing import Any
 
 import load
 
-from crosshead.annotations import read_annotations
+from crosshead.corpora.annotations import read_annotations
 from crosshead.encoders.engines import machine, n_cores
 from crosshead.readers.formats import read_article
 

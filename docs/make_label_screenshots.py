@@ -20,8 +20,8 @@ from typing import Any
 import uvicorn
 from playwright.sync_api import Page, sync_playwright
 
-from crosshead.annotations import read_annotations
 from crosshead.cli.sitting import open_project
+from crosshead.corpora.annotations import read_annotations
 from crosshead.labelling.app import create_app
 from crosshead.labelling.log import Event, LabelLog
 from crosshead.labelling.queue import Suggestion, read_queue

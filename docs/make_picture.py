@@ -48,21 +48,27 @@ class Box:
 BOXES = (
     Box("articles", 0, 0, "Markdown, HTML, text, JSONL, CSV, Parquet"),
     Box("read", 1, 0, "title, headings, paragraphs with offsets", ("readers.formats",)),
-    Box("label", 2, 0, "headings map to section types; annotations win", ("heading_labels", "taxonomy")),
-    Box("prepare", 3, 0, "near-duplicates, article-safe splits", ("corpus", "duplicates", "splits")),
-    Box("encode", 4, 0, "each text once, ever", ("encoders.graph", "cache")),
-    Box("train", 5, 0, "views blended, then calibrated", ("views", "training")),
-    Box("Tagger", 5, 1, "neighbouring paragraphs inform each other", ("decoding", "tagger")),
-    Box("evaluate", 4, 1, "held-out articles, intervals, report", ("evaluation.scores", "report")),
-    Box("record", 3, 1, "MLflow run, registered version", ("tracking", "registry")),
-    Box("choose", 2, 1, "paired test, gate, champion", ("gate", "promotion", "champion")),
+    Box("label", 2, 0, "headings map to section types; annotations win", ("corpora.heading_labels", "taxonomy")),
+    Box(
+        "prepare",
+        3,
+        0,
+        "near-duplicates, article-safe splits",
+        ("corpora.corpus", "corpora.duplicates", "corpora.splits"),
+    ),
+    Box("encode", 4, 0, "each text once, ever", ("encoders.graph", "encoders.cache")),
+    Box("train", 5, 0, "views blended, then calibrated", ("training.views", "training.train")),
+    Box("Tagger", 5, 1, "neighbouring paragraphs inform each other", ("tagging.decoding", "tagging.tagger")),
+    Box("evaluate", 4, 1, "held-out articles, intervals, report", ("evaluation.scores", "reporting.report")),
+    Box("record", 3, 1, "MLflow run, registered version", ("records.tracking", "releases.registry")),
+    Box("choose", 2, 1, "paired test, gate, champion", ("releases.gate", "releases.promotion", "releases.champion")),
     Box("save", 5, 2, "one folder, no pickle, every file hashed", ("bundle",)),
     Box("tag", 4, 2, "files, folders, feeds", ("cli.tag",)),
     Box("serve", 3, 2, "API and page", ("server.app",)),
     Box("archives", 2, 2, "part by part, also on Ray", ("batch.job", "batch.ray_job")),
     Box("MLflow, Spark", 1, 2, "a plain pyfunc", ("mlflow_model",)),
     Box("look after", 0, 2, "drift of what comes in", ("monitoring.drift",)),
-    Box("new labels", 0, 1, "label page, corrections, agreement", ("labelling.app", "agreement")),
+    Box("new labels", 0, 1, "label page, corrections, agreement", ("labelling.app", "labelling.agreement")),
 )
 ARROWS = (
     ("articles", "read"),
@@ -133,7 +139,8 @@ def _way(table: ModuleType) -> tuple[list[str], int]:
         lines.append(_text(x + 10, y + 20, box.name, bold=True))
         for number, line in enumerate(textwrap.wrap(box.says, 25)[:2]):
             lines.append(_text(x + 10, y + 38 + 15 * number, line, size=12))
-        lines.append(_text(x + 10, y + 76, " ".join(m.replace(".", "/") for m in box.modules), size=10, mono=True))
+        places_of = dict.fromkeys(f"{m.partition('.')[0]}/" if "." in m else m for m in box.modules)
+        lines.append(_text(x + 10, y + 76, " ".join(places_of), size=11, mono=True))
     return lines, 46 + 3 * (BOX_HEIGHT + GAP) - GAP
 
 
@@ -189,14 +196,8 @@ def _bands(table: ModuleType, y: int) -> tuple[list[str], int]:
 
 
 def _shown(patterns: list[str]) -> list[str]:
-    """Return the names of a layer; a package that lies in it whole, or with four modules and more, is one name."""
-    names: dict[str, None] = {}
-    for pattern in patterns:
-        package, dot, _ = pattern.partition(".")
-        beside = [p for p in patterns if p.startswith(f"{package}.")]
-        whole = pattern.endswith(".*") or len(beside) > 3
-        names[f"{package}/" if whole and (dot or beside) else pattern.replace(".", "/")] = None
-    return list(names)
+    """Return the names of a layer, packages with a slash at the end."""
+    return [pattern.removesuffix("*").replace(".", "/") for pattern in patterns]
 
 
 def _tools(table: ModuleType, layer: str) -> list[str]:

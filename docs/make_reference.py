@@ -14,6 +14,7 @@ from typing import Any
 import click
 from reference_configuration import configuration_page
 from reference_parts import ROOT, page, plain, table
+from reference_python import python_page
 
 from crosshead import bundle, errors
 from crosshead.cli.exits import MEANINGS
@@ -235,6 +236,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "exit-codes.md": exit_codes,
     "configuration.md": configuration_page,
     "api.md": api,
+    "python.md": python_page,
     "bundle.md": bundle_format,
 }
 

@@ -14,7 +14,7 @@ from reference_parts import ROOT, page, plain, table
 
 from crosshead import settings as settings_module
 from crosshead.schema import Settings
-from crosshead.search_space import Dimension
+from crosshead.search.space import Dimension
 
 GROUPS: dict[str, str] = {
     "taxonomy": "The section types. [Write a new taxonomy](../how-to/taxonomy.md) describes the file.",

@@ -17,14 +17,14 @@ from scipy.stats import t as student
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
-from crosshead.annotations import read_annotations
-from crosshead.duplicates import group_articles
+from crosshead.corpora.annotations import read_annotations
+from crosshead.corpora.duplicates import group_articles
+from crosshead.corpora.splits import split_test
 from crosshead.encoders.open import open_encoder
-from crosshead.pool import Pool, read_pool
+from crosshead.labelling.pool import Pool, read_pool
 from crosshead.schema import Settings
 from crosshead.settings import load_settings
-from crosshead.splits import split_test
-from crosshead.tagger import read_inputs
+from crosshead.tagging.tagger import read_inputs
 
 ROOT = Path(__file__).resolve().parents[1]
 TEST_SHARE = 0.2

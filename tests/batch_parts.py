@@ -36,9 +36,9 @@ PAGE = """<!doctype html><html><head><title>Bread</title></head><body><article><
 def build_words_bundle(folder: Path) -> Path:
     """Save a tagger that looks at words only: no engine has to be loaded, so a process is at work at once."""
     from crosshead import bundle
-    from crosshead.decoding import DecoderSpec
-    from crosshead.training import Paragraphs, train
-    from crosshead.views import ViewSpec
+    from crosshead.tagging.decoding import DecoderSpec
+    from crosshead.training.train import Paragraphs, train
+    from crosshead.training.views import ViewSpec
 
     texts, y, lengths, ids = tiny.training_rows()
     article = np.repeat(np.arange(len(lengths)), lengths)

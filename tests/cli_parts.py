@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crosshead.decoding import Transitions
-from crosshead.heads import LinearHead
-from crosshead.tagger import Encoded, ParagraphView, Tagger, TfidfView
-from crosshead.tfidf import Tfidf
+from crosshead.tagging.decoding import Transitions
+from crosshead.tagging.heads import LinearHead
+from crosshead.tagging.tagger import Encoded, ParagraphView, Tagger, TfidfView
+from crosshead.tagging.tfidf import Tfidf
 
 SECTION_TYPES = ("ground_developments", "regional_stability", "other")
 ARTICLE = """# River line

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tiny
-from crosshead.tagger import Encoded
+from crosshead.tagging.tagger import Encoded
 from crosshead.taxonomy import Taxonomy
 from crosshead.text import normalise, text_digest
 

@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from crosshead.annotations import Annotation
 from crosshead.articles import Article
+from crosshead.corpora.annotations import Annotation
 from crosshead.labelling.log import LabelLog
 from crosshead.labelling.queue import QueueItem, Suggestion, article_items
 from crosshead.labelling.session import Session

@@ -16,7 +16,7 @@ import urllib.request
 from contextlib import closing
 from pathlib import Path
 
-from crosshead import mlflow_store
+from crosshead.records import mlflow_store
 
 
 @functools.cache

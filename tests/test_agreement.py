@@ -12,10 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from crosshead.adjudication import texts_of, to_settle
-from crosshead.agreement import Dispute, agree, cohen_kappa, coincidence_table, disputes_of, krippendorff_alpha
-from crosshead.annotations import Annotation
+from crosshead.corpora.annotations import Annotation
 from crosshead.errors import DataError
+from crosshead.labelling.adjudication import texts_of, to_settle
+from crosshead.labelling.agreement import (
+    Dispute,
+    agree,
+    cohen_kappa,
+    coincidence_table,
+    disputes_of,
+    krippendorff_alpha,
+)
 from labelling_parts import NAMES, queue, vote
 
 # Krippendorff (2011), sections B (two observers) and C (four observers, some silent), nominal data.

@@ -13,9 +13,9 @@ import pytest
 
 import tiny
 from crosshead import bundle
-from crosshead.decoding import Chain, DecoderSpec, n_features
 from crosshead.errors import BundleError
-from crosshead.tagger import Tagger
+from crosshead.tagging.decoding import Chain, DecoderSpec, n_features
+from crosshead.tagging.tagger import Tagger
 
 TEXTS = [tiny.training_rows()[0]]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crosshead import cache
-from crosshead.cache import CachedEncoder
+from crosshead.encoders import cache
+from crosshead.encoders.cache import CachedEncoder
 from crosshead.errors import DataError
-from crosshead.tagger import Encoded
+from crosshead.tagging.tagger import Encoded
 
 
 class Counting:
@@ -113,7 +113,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from crosshead import cache
+from crosshead.encoders import cache
 from test_cache import Counting, _cached
 cache.TEXTS_PER_COMMIT = 10
 def report(done, total):

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.cards import About, model_card
 from crosshead.evaluation import check_scores, evaluate, paired_bootstrap
-from crosshead.registry import MAX_DESCRIPTION
-from crosshead.report import ReportData
+from crosshead.releases.registry import MAX_DESCRIPTION
+from crosshead.reporting.cards import About, model_card
+from crosshead.reporting.report import ReportData
 from test_compare import TYPES, make_predictions, some_wrong
 
 MANIFEST: dict[str, Any] = {

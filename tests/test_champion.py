@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from crosshead import bundle, champion
+from crosshead import bundle
 from crosshead.errors import BundleError
+from crosshead.releases import champion
 
 DIGEST = "ab" * 32
 
@@ -219,6 +220,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_pointer(tmp_path: Path, fo
 
 
 def test_finding_the_champion_imports_nothing_heavy() -> None:
-    code = "import sys, crosshead.champion; print(sorted({'mlflow', 'pandas', 'sklearn', 'numpy'} & set(sys.modules)))"
+    heavy = {"mlflow", "pandas", "sklearn", "numpy"}
+    code = f"import sys, crosshead.releases.champion; print(sorted({heavy} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from crosshead import checks
 from crosshead.evaluation.methodology import Finding
 from crosshead.schema import Settings
+from crosshead.search import checks
 from crosshead.settings import load_settings
 
 TYPES = ("ground_developments", "regional_stability", "international_role", "other")

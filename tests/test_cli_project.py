@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from cli_parts import ARTICLE, make_tagger, process_environ, run_process
-from crosshead import champion
 from crosshead.cli import doctor, main
 from crosshead.cli.environment import DEFAULTS
 from crosshead.cli.exits import Exit
 from crosshead.cli.output import counter, reporter
 from crosshead.loading import Model
+from crosshead.releases import champion
 
 
 @pytest.fixture(autouse=True)

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from cli_parts import ARTICLE, SECTION_TYPES, block_network, make_tagger
-from crosshead import champion
 from crosshead.cli import main
 from crosshead.cli.environment import DEFAULTS
 from crosshead.cli.exits import Exit
 from crosshead.cli.words import percent
 from crosshead.loading import Model
 from crosshead.readers import read_article
-from crosshead.tagger import Tagger
+from crosshead.releases import champion
+from crosshead.tagging.tagger import Tagger
 
 LINES = [
     '{"id": 1, "text": "Shells fell on the river bank."}',

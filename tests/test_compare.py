@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import small_project
-from crosshead import predictions
 from crosshead.cli import main
-from crosshead.compare_report import corrections, p_text, sentences, to_html, to_markdown
 from crosshead.errors import ConfigError, DataError, TrackingError
 from crosshead.evaluation import evaluate, holm, mcnemar, paired_bootstrap, paired_differences, paired_set_accuracy
-from crosshead.predictions import Predictions, check_same_paragraphs, in_order_of
-from crosshead.runs import RunFinder, finder_of
+from crosshead.records import predictions
+from crosshead.records.predictions import Predictions, check_same_paragraphs, in_order_of
+from crosshead.records.runs import RunFinder, finder_of
+from crosshead.reporting.compare_report import corrections, p_text, sentences, to_html, to_markdown
 from crosshead.stages.compare import Contender, Shown, changed_sides, compare, read_texts, run
 from crosshead.text import text_digest
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crosshead.annotations import Annotation, check_annotations, count_votes, read_annotations
 from crosshead.articles import Article
-from crosshead.contrast_sets import ContrastParagraph, check_contrast_sets, read_contrast_sets
-from crosshead.corpus import (
+from crosshead.corpora.annotations import Annotation, check_annotations, count_votes, read_annotations
+from crosshead.corpora.contrast_sets import ContrastParagraph, check_contrast_sets, read_contrast_sets
+from crosshead.corpora.corpus import (
     Row,
     contrast_rows,
     digest_rows,
@@ -27,11 +27,11 @@ from crosshead.corpus import (
     write_file,
     write_table,
 )
-from crosshead.duplicates import connected, group_articles, near_duplicates
+from crosshead.corpora.duplicates import connected, group_articles, near_duplicates
+from crosshead.corpora.heading_labels import label_by_headings, report_headings
+from crosshead.corpora.leaks import find_leaks
+from crosshead.corpora.splits import folds, split_test
 from crosshead.errors import ConfigError, DataError
-from crosshead.heading_labels import label_by_headings, report_headings
-from crosshead.leaks import find_leaks
-from crosshead.splits import folds, split_test
 from crosshead.taxonomy import Taxonomy
 from crosshead.text import text_digest
 

@@ -12,9 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crosshead.annotations import Annotation, count_votes
 from crosshead.articles import Article
-from crosshead.data_diff import ArticleChange, DataDiff, LabelChange, ParagraphChange, Version, diff, read_version
+from crosshead.corpora.annotations import Annotation, count_votes
+from crosshead.corpora.data_diff import (
+    ArticleChange,
+    DataDiff,
+    LabelChange,
+    ParagraphChange,
+    Version,
+    diff,
+    read_version,
+)
 from crosshead.errors import ArticleError, DataError
 from crosshead.labelling.votes import Vote, take_into
 from labelling_parts import ARTICLES, vote, write_articles

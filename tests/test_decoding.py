@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crosshead.calibration import apply_temperature, fit_temperature
-from crosshead.decoding import Chain, Transitions, context, n_features
-from crosshead.heads import log_softmax
+from crosshead.tagging.calibration import apply_temperature, fit_temperature
+from crosshead.tagging.decoding import Chain, Transitions, context, n_features
+from crosshead.tagging.heads import log_softmax
 
 
 def _random(n: int, k: int, seed: int) -> np.ndarray:

@@ -14,11 +14,11 @@ import small_project
 import tiny
 from crosshead import bundle, loading
 from crosshead.cli import main
-from crosshead.distilling import BELIEF_IN_LABELS, distil, fit_soft, measure_speed, targets_of, unseen_proba
 from crosshead.encoders.static import StaticEncoder, static_for
 from crosshead.errors import DataError
 from crosshead.stages import distill as stage
-from crosshead.training import Paragraphs
+from crosshead.training.distilling import BELIEF_IN_LABELS, distil, fit_soft, measure_speed, targets_of, unseen_proba
+from crosshead.training.train import Paragraphs
 
 SILENT: Callable[[str, int, int], None] = lambda what, done, total: None  # noqa: E731
 

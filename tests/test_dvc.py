@@ -16,17 +16,17 @@ import yaml
 
 STAGES = ("prepare", "train", "evaluate")
 RECORDING = {
-    "recording",
-    "unsent",
-    "tracking",
-    "registry",
-    "mlflow_store",
-    "mlflow_files",
+    "records.recording",
+    "records.unsent",
+    "records.tracking",
+    "records.mlflow_store",
+    "records.mlflow_files",
+    "records.model_scores",
+    "records.log_items",
+    "records.lineage",
+    "releases.registry",
+    "releases.champion",
     "mlflow_model",
-    "champion",
-    "model_scores",
-    "log_items",
-    "lineage",
     "errors",
 }
 """Modules that say or record what happened and decide nothing about a stage's outputs."""
@@ -67,7 +67,7 @@ def pipeline(root: Path) -> dict[str, Any]:
 def module_path(root: Path, name: str) -> Path | None:
     path = root / "src" / Path(*name.split("."))
     found = [p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()]
-    return found[0] if found else None
+    return found[0] if found and len(ast.parse(found[0].read_text(encoding="utf-8")).body) > 1 else None
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -93,7 +93,7 @@ def modules_behind(root: Path, stage: str) -> set[str]:
     while waiting:
         name = waiting.pop()
         path = module_path(root, name) if name.startswith("crosshead.") else None
-        if path is None or path.relative_to(root).as_posix() in seen or name.split(".")[1] in RECORDING:
+        if path is None or path.relative_to(root).as_posix() in seen or name.removeprefix("crosshead.") in RECORDING:
             continue
         seen.add(path.relative_to(root).as_posix())
         waiting += imported(path)

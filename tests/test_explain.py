@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 import tiny
 from cli_parts import make_tagger
 from crosshead import bundle
-from crosshead.decoding import Chain, Transitions, n_features
 from crosshead.errors import DataError
-from crosshead.explain import MAX_CHARACTERS, MAX_SENTENCES, MAX_WORDS, Effect, ask, explain
-from crosshead.heads import ConstantHead, LinearHead
-from crosshead.tagger import Tagger, TfidfView
+from crosshead.tagging.decoding import Chain, Transitions, n_features
+from crosshead.tagging.explain import MAX_CHARACTERS, MAX_SENTENCES, MAX_WORDS, Effect, ask, explain
+from crosshead.tagging.heads import ConstantHead, LinearHead
+from crosshead.tagging.tagger import Tagger, TfidfView
+from crosshead.tagging.tfidf import Tfidf
 from crosshead.text import normalise, sentence_spans, sentences
-from crosshead.tfidf import Tfidf
 
 BEFORE = ["Shells fell on the river bank at dawn.", "The columns crossed the river twice."]
 AFTER = ["The writer keeps bees behind the mill."]

@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 import small_project
 import tiny
 import tiny_transformer
-from crosshead import finetuning
 from crosshead.encoders.tuned import TUNED_FILE, Tuned, text_digest
 from crosshead.errors import ConfigError, DataError, EncoderError
-from crosshead.finetuning import Epoch, Recipe, finetune, in_batches
+from crosshead.training import finetuning
+from crosshead.training.finetuning import Epoch, Recipe, finetune, in_batches
 
 RECIPE = Recipe(
     layers=1,
@@ -215,8 +215,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Path:
 
 
 def test_the_note_names_what_was_seen_by_digest_alone(project: Path) -> None:
-    from crosshead import labelled
-    from crosshead.corpus import read_table
+    from crosshead.corpora import labelled
+    from crosshead.corpora.corpus import read_table
     from crosshead.text import normalise
 
     told = Tuned.read(project / "models" / "finetuned")
@@ -243,7 +243,7 @@ def test_the_tuned_encoder_trains_a_tagger_that_is_measured_on_unseen_articles_a
     assert told is not None
     with np.load(settings.model_dir / train.OUT_OF_FOLD) as kept:
         rows = {name: kept[name] for name in kept.files}
-    from crosshead.corpus import read_table
+    from crosshead.corpora.corpus import read_table
 
     table = read_table(settings.prepared_dir)["train"].to_dict()
     text_of = dict(zip(table["paragraph_id"], table["text"], strict=True))
@@ -257,10 +257,10 @@ def test_the_tuned_encoder_trains_a_tagger_that_is_measured_on_unseen_articles_a
 
 
 def test_what_was_seen_is_never_tested(project: Path) -> None:
-    from crosshead import labelled
-    from crosshead.corpus import read_table
+    from crosshead.corpora import labelled
+    from crosshead.corpora.corpus import read_table
     from crosshead.encoders.tuned import Tuned
-    from crosshead.measuring import read_data, refuse_seen
+    from crosshead.search.measuring import read_data, refuse_seen
     from crosshead.settings import load_settings
 
     columns = labelled.columns_of(read_table(project / "data" / "prepared")["train"])
@@ -283,8 +283,8 @@ def test_what_was_seen_is_never_tested(project: Path) -> None:
 
 
 def test_an_encoder_that_saw_everything(project: Path, tmp_path: Path) -> None:
-    from crosshead import labelled
-    from crosshead.corpus import read_table
+    from crosshead.corpora import labelled
+    from crosshead.corpora.corpus import read_table
 
     columns = labelled.columns_of(read_table(project / "data" / "prepared")["train"])
     Tuned("b", "", "", {}, [text_digest(text) for text in columns["text"]]).write(tmp_path)
@@ -311,8 +311,8 @@ def test_nothing_of_the_users_is_replaced(project: Path, output: str) -> None:
 
 
 def test_held_out_articles_that_were_seen_are_not_tested_on(project: Path, tmp_path: Path) -> None:
-    from crosshead import labelled
-    from crosshead.corpus import read_table
+    from crosshead.corpora import labelled
+    from crosshead.corpora.corpus import read_table
 
     columns = labelled.columns_of(read_table(project / "data" / "prepared")["test"])
     labelled.refuse_seen(columns, project / "models" / "finetuned")

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny
-from crosshead.annotations import read_annotations
 from crosshead.cli import main
+from crosshead.corpora.annotations import read_annotations
 from crosshead.errors import DataError, MissingExtraError
-from crosshead.label_noise import TREATMENTS, find_suspects, most_similar, training_weights
+from crosshead.labelling.label_noise import TREATMENTS, find_suspects, most_similar, training_weights
 from crosshead.labelling.queue import read_queue
 from label_parts import make_project, use_tiny_encoder
 

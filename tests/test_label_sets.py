@@ -13,7 +13,7 @@ import tiny
 from cli_parts import make_tagger
 from crosshead import bundle
 from crosshead.evaluation import conformal_quantile, label_sets
-from crosshead.training import CONFORMAL_ALPHA
+from crosshead.training.train import CONFORMAL_ALPHA
 
 TEXTS = ["Shells fell on the river bank.", "The neighbours closed a border.", "The writer keeps bees.", "Snow."]
 

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from cli_parts import process_environ
-from crosshead.annotations import check_annotations, count_votes, read_annotations
 from crosshead.cli import main, sitting
 from crosshead.cli.environment import DEFAULTS
 from crosshead.cli.exits import Exit
+from crosshead.corpora.annotations import check_annotations, count_votes, read_annotations
 from crosshead.labelling.queue import write_queue
 from crosshead.labelling.session import Session
 from labelling_parts import ARTICLES, NAMES, queue, write_project
@@ -225,7 +225,7 @@ def test_contradictions_are_errors_with_both_rows(project: Path, capsys: pytest.
 
 
 def test_labels_that_do_not_fit_the_project_are_named(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from crosshead.annotations import Annotation
+    from crosshead.corpora.annotations import Annotation
     from crosshead.labelling.store import append
 
     append(project / "new.csv", Annotation("gone", 0, "0" * 16, "talks", "anna"), "k1")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from crosshead.annotations import Annotation
+from crosshead.corpora.annotations import Annotation
 from crosshead.errors import DataError
 from crosshead.labelling.label_studio import read_label_studio
 from crosshead.text import text_digest

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crosshead.annotations import Annotation, read_annotations
+from crosshead.corpora.annotations import Annotation, read_annotations
 from crosshead.errors import DataError
 from crosshead.labelling import durable
 from crosshead.labelling.durable import LineFile, lock_path, write_durably
@@ -26,7 +26,7 @@ OLD = "article_id,paragraph,text_sha256,section_type,annotator\nford,0,aa,talks,
 APPEND_FOR_EVER = """
 import itertools, sys
 from pathlib import Path
-from crosshead.annotations import Annotation
+from crosshead.corpora.annotations import Annotation
 from crosshead.labelling.store import append
 path, run = Path(sys.argv[1]), sys.argv[2]
 for i in itertools.count():
@@ -170,7 +170,7 @@ def test_a_disk_that_is_full_leaves_the_file_as_it_was(path: Path) -> None:
     script = f"""
 import resource, signal, sys
 from pathlib import Path
-from crosshead.annotations import Annotation
+from crosshead.corpora.annotations import Annotation
 from crosshead.labelling.store import append
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) + 30}, {len(before) + 30}))

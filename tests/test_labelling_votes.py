@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crosshead.annotations import Annotation, check_annotations, count_votes, read_annotations
+from crosshead.corpora.annotations import Annotation, check_annotations, count_votes, read_annotations
 from crosshead.errors import DataError
 from crosshead.labelling.log import Event, LabelLog
 from crosshead.labelling.store import append

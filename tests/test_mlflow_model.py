@@ -22,9 +22,11 @@ from hypothesis import strategies as st
 
 import stores
 import tiny
-from crosshead import bundle, mlflow_store, registry
-from crosshead.tagger import Tag, Tagger
-from crosshead.tracking import Tracking
+from crosshead import bundle
+from crosshead.records import mlflow_store
+from crosshead.records.tracking import Tracking
+from crosshead.releases import registry
+from crosshead.tagging.tagger import Tag, Tagger
 
 mlflow_store.load_mlflow()
 from mlflow.exceptions import MlflowException  # noqa: E402  # only after MLflow was silenced

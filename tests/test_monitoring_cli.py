@@ -343,8 +343,8 @@ def test_a_project_knows_what_its_champion_was_trained_on_and_keeps_a_record(
 
 
 def _check_record(root: Path, told: dict[str, Any]) -> None:
+    from crosshead.records.tracking import Tracking
     from crosshead.settings import load_settings
-    from crosshead.tracking import Tracking
 
     settings = load_settings([], root)
     tracking = Tracking.at(root, f"{settings.tracking.experiment}-monitor", settings.tracking.uri)

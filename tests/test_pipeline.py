@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 import tiny
-from crosshead import bundle, champion, model_scores
+from crosshead import bundle
 from crosshead.errors import BundleError, ConfigError, DataError, EncoderError
+from crosshead.records import model_scores
+from crosshead.releases import champion
 from crosshead.settings import load_settings
 from crosshead.stages import evaluate, prepare, train
 
@@ -107,7 +109,7 @@ def test_the_scores_of_the_champion_are_kept_under_its_digest(finished: Path) ->
 
 
 def test_the_run_holds_configuration_data_metrics_report_and_model(finished: Path) -> None:
-    from crosshead.tracking import Tracking
+    from crosshead.records.tracking import Tracking
 
     record = json.loads((finished / "models" / "latest" / "run.json").read_text())
     tracking = Tracking.at(finished)
@@ -121,8 +123,8 @@ def test_the_run_holds_configuration_data_metrics_report_and_model(finished: Pat
 
 
 def test_the_saved_tagger_answers_as_evaluation_scored_it(finished: Path) -> None:
-    from crosshead import labelled
-    from crosshead.corpus import read_table
+    from crosshead.corpora import labelled
+    from crosshead.corpora.corpus import read_table
 
     columns = labelled.columns_of(read_table(finished / "data" / "prepared")["test"])
     tagger = bundle.load(champion.find(finished).bundle)

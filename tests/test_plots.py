@@ -11,7 +11,7 @@ from PIL import Image
 
 from crosshead.errors import DataError
 from crosshead.evaluation import ABSTAIN_ALWAYS, Interval, confusion, evaluate, reliability, risk_coverage
-from crosshead.plots import (
+from crosshead.reporting.plots import (
     LearningPoint,
     Plot,
     plot_class_f1,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from crosshead.annotations import Annotation
 from crosshead.articles import Article
+from crosshead.corpora.annotations import Annotation
 from crosshead.errors import ArticleError, DataError
-from crosshead.pool import make_pool, read_pool
+from crosshead.labelling.pool import make_pool, read_pool
 from crosshead.settings import load_settings
 from crosshead.text import text_digest
 from label_parts import TAXONOMY, make_project

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 import yaml
 
-from crosshead.annotations import Annotation, read_annotations
 from crosshead.articles import Article
-from crosshead.contrast_sets import ContrastParagraph, read_contrast_sets
-from crosshead.corpus import Row, read_summary, read_table, write_table
+from crosshead.corpora.annotations import Annotation, read_annotations
+from crosshead.corpora.contrast_sets import ContrastParagraph, read_contrast_sets
+from crosshead.corpora.corpus import Row, read_summary, read_table, write_table
+from crosshead.corpora.splits import TestSplit
 from crosshead.errors import ConfigError, DataError
 from crosshead.readers.files import read_articles
-from crosshead.splits import TestSplit
 from crosshead.stages import prepare as stage
 from crosshead.stages.prepare import Prepared, prepare
 from crosshead.taxonomy import Taxonomy

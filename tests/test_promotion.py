@@ -14,15 +14,17 @@ import numpy as np
 import pytest
 
 import small_project
-from crosshead import bundle, champion, gate, predictions, promotion, registry
-from crosshead.champion import Move
+from crosshead import bundle
 from crosshead.cli import main
 from crosshead.cli.exits import Exit
 from crosshead.errors import BundleError, ConfigError, TrackingError
-from crosshead.gate import Check, Decision, Side
-from crosshead.log_items import FileArtifact
-from crosshead.predictions import Predictions
-from crosshead.runs import finder_of
+from crosshead.records import predictions
+from crosshead.records.log_items import FileArtifact
+from crosshead.records.predictions import Predictions
+from crosshead.records.runs import finder_of
+from crosshead.releases import champion, gate, promotion, registry
+from crosshead.releases.champion import Move
+from crosshead.releases.gate import Check, Decision, Side
 from crosshead.schema import PromotionSettings, Settings
 from test_compare import TYPES, make_predictions, some_wrong
 
@@ -318,7 +320,8 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import small_project
-from crosshead import champion, promotion
+from crosshead.releases import champion
+from crosshead.releases import promotion
 
 champion.write = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
 root = Path({root!r})

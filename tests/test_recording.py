@@ -11,13 +11,14 @@ import pytest
 
 import small_project
 import stores
-from crosshead import champion, recording, registry, unsent
 from crosshead.cli import main
 from crosshead.cli.exits import Exit
 from crosshead.errors import StoreError, TrackingError
-from crosshead.log_items import FileArtifact, FolderArtifact, LogItem, Metric, Param, Tag, read_items
-from crosshead.recording import ModelToRegister, record, send_unsent, short_card
-from crosshead.tracking import RUN_NAME, Tracking
+from crosshead.records import recording, unsent
+from crosshead.records.log_items import FileArtifact, FolderArtifact, LogItem, Metric, Param, Tag, read_items
+from crosshead.records.recording import ModelToRegister, record, send_unsent, short_card
+from crosshead.records.tracking import RUN_NAME, Tracking
+from crosshead.releases import champion, registry
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 import stores
-from crosshead import bundle, champion, registry
+from crosshead import bundle
 from crosshead.errors import BundleError, TrackingError
-from crosshead.log_items import FileArtifact, Metric, Param
-from crosshead.registry import RegisteredVersion
-from crosshead.tracking import Tracking
+from crosshead.records.log_items import FileArtifact, Metric, Param
+from crosshead.records.tracking import Tracking
+from crosshead.releases import champion, registry
+from crosshead.releases.registry import RegisteredVersion
 
 
 @pytest.fixture

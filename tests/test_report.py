@@ -30,8 +30,8 @@ from crosshead.evaluation import (
     set_coverage,
     slices,
 )
-from crosshead.plots import LearningPoint, plot_learning_curve
-from crosshead.report import (
+from crosshead.reporting.plots import LearningPoint, plot_learning_curve
+from crosshead.reporting.report import (
     ReportData,
     Section,
     Table,
@@ -40,7 +40,7 @@ from crosshead.report import (
     render_report,
     write_report,
 )
-from crosshead.report_text import interval_html, percent, summarise
+from crosshead.reporting.report_text import interval_html, percent, summarise
 
 TYPES = ("ground_developments", "regional_stability", "international_role", "other")
 SENTENCES = (

@@ -22,19 +22,19 @@ import yaml
 
 import small_project
 from cli_parts import process_environ
-from crosshead import checks, measuring
 from crosshead.cli import main
 from crosshead.cli.exits import Exit
 from crosshead.encoders.graph import GraphEncoder
 from crosshead.encoders.open import with_cache
 from crosshead.errors import ConfigError, DataError, StoreError
-from crosshead.search_plots import plot_history, plot_importances
-from crosshead.searching import Scorer
+from crosshead.records.tracking import Run, Tracking
+from crosshead.search import checks, measuring
+from crosshead.search.plots import plot_history, plot_importances
+from crosshead.search.searching import Scorer
+from crosshead.search.study import JOURNAL, Trial
 from crosshead.settings import load_settings
 from crosshead.stages import evaluate, prepare, search, train
 from crosshead.stages.search import Searched
-from crosshead.study import JOURNAL, Trial
-from crosshead.tracking import Run, Tracking
 
 pytestmark = [
     # SQLAlchemy's pool gives connections back to the garbage collector when a store's engine goes.

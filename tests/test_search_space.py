@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from crosshead.cli import main
 from crosshead.errors import ConfigError
-from crosshead.search_space import Dimension, SearchSettings, rounded
+from crosshead.search.space import Dimension, SearchSettings, rounded
+from crosshead.search.variations import Variations, describe, widenable
 from crosshead.settings import check_all, choices, compose, load_settings
-from crosshead.variations import Variations, describe, widenable
 
 C: dict[str, Any] = {"key": "classifier.C", "type": "float", "low": 0.1, "high": 100, "log": True}
 CHOICE: dict[str, Any] = {"key": "classifier", "type": "categorical", "choices": ["logreg", "linear_svm"]}

@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 import tiny
-from crosshead.annotations import check_annotations, read_annotations
 from crosshead.cli import main
 from crosshead.cli import select as command
+from crosshead.corpora.annotations import check_annotations, read_annotations
 from crosshead.errors import BundleError, ConfigError, DataError
 from crosshead.labelling.label_studio import read_label_studio
 from crosshead.labelling.queue import read_queue
-from crosshead.readers import read_articles
-from crosshead.selection import (
+from crosshead.labelling.selection import (
     RUN_LENGTH,
     STOP_AT,
     STRATEGIES,
@@ -34,7 +33,8 @@ from crosshead.selection import (
     uncertainty,
     unread_once,
 )
-from crosshead.selection_history import Snapshot, read_history, remember, settled, watched
+from crosshead.labelling.selection_history import Snapshot, read_history, remember, settled, watched
+from crosshead.readers import read_articles
 from label_parts import make_project, use_tiny_encoder
 
 PROBA = np.array([[0.9, 0.1], [0.5, 0.5], [0.8, 0.2], [0.6, 0.4], [0.55, 0.45], [0.3, 0.7]])
@@ -333,7 +333,7 @@ def test_label_studio_gets_tasks_with_pre_annotations_and_gives_annotations_back
 def test_select_says_when_more_labels_hardly_help(
     project: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crosshead.selection_history.MIN_COMMON", 5)
+    monkeypatch.setattr("crosshead.labelling.selection_history.MIN_COMMON", 5)
     arguments = ["select", "--model", str(tiny_bundle), "-n", "1", "-o", "q.jsonl"]
     manifest = tiny_bundle / "manifest.json"
     for number in range(5):

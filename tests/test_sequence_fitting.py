@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from crosshead.decoding import Chain, DecoderSpec, Transitions, context
-from crosshead.heads import log_softmax
-from crosshead.sequence_fitting import _Problem, fit_decoder, fit_sequence
+from crosshead.tagging.decoding import Chain, DecoderSpec, Transitions, context
+from crosshead.tagging.heads import log_softmax
+from crosshead.training.sequence import _Problem, fit_decoder, fit_sequence
 
 SEQUENCE = DecoderSpec("sequence", 1.0, 1e-3)
 

@@ -17,18 +17,19 @@ from fastapi.testclient import TestClient
 
 import tiny
 from cli_parts import ARTICLE, SECTION_TYPES, HashingEncoder, block_network, make_tagger
-from crosshead import __version__, bundle, loading, model_scores
+from crosshead import __version__, bundle, loading
 from crosshead.cli import main
 from crosshead.cli.environment import DEFAULTS
 from crosshead.cli.exits import Exit
 from crosshead.errors import BundleError, EncoderError
-from crosshead.explain import MAX_CHARACTERS as MAX_EXPLAINED
-from crosshead.explain import explain
 from crosshead.limits import MAX_INPUT_BYTES, MAX_PARAGRAPHS
 from crosshead.loading import Model
 from crosshead.readers import read_article
+from crosshead.records import model_scores
 from crosshead.server.logs import FIELDS, JsonFormatter, TextFormatter
-from crosshead.tagger import Encoded
+from crosshead.tagging.explain import MAX_CHARACTERS as MAX_EXPLAINED
+from crosshead.tagging.explain import explain
+from crosshead.tagging.tagger import Encoded
 from crosshead.text import MAX_CHARACTERS
 from server_parts import JSON, MODEL, SECRET, TAGGER, TEXTS, client_of
 

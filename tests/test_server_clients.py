@@ -20,7 +20,7 @@ from cli_parts import HashingEncoder, make_tagger
 from crosshead.loading import Model
 from crosshead.server import process
 from crosshead.server.service import Service
-from crosshead.tagger import Encoded
+from crosshead.tagging.tagger import Encoded
 from server_parts import BODY, Live, live, until
 
 

@@ -18,9 +18,9 @@ from fastapi.testclient import TestClient
 from pyarrow import parquet
 
 import small_project
-from crosshead.annotations import check_annotations, read_annotations
 from crosshead.articles import Article
 from crosshead.cli import main
+from crosshead.corpora.annotations import check_annotations, read_annotations
 from crosshead.server.keys import Keys
 from server_parts import JSON, SECRET, TAGGER, TEXTS, ServerProcess, client_of, make_project, posix, serving, until
 

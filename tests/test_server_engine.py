@@ -22,7 +22,7 @@ from crosshead.server.metrics import Metrics
 from crosshead.server.model import Served
 from crosshead.server.settings import ServerSettings
 from crosshead.server.turns import SHARE, Turns, cost_of
-from crosshead.tagger import Encoded, Looked, Tag, Tagger
+from crosshead.tagging.tagger import Encoded, Looked, Tag, Tagger
 
 TEXTS = ["Shells fell on the river bank.", "The neighbours closed a border.", "The writer keeps bees.", "Snow."]
 

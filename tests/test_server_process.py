@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 
 import tiny
-from crosshead import bundle, champion
-from crosshead.annotations import read_annotations
+from crosshead import bundle
 from crosshead.cli import main
 from crosshead.cli.exits import Exit
-from crosshead.tagger import Tagger
+from crosshead.corpora.annotations import read_annotations
+from crosshead.releases import champion
+from crosshead.tagging.tagger import Tagger
 from server_parts import JSON, SECRET, TEXTS, ServerProcess, make_project, posix, serving, until
 
 pytestmark = posix

@@ -12,9 +12,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 import tiny
-from crosshead import __version__, bundle, loading, mlflow_files, mlflow_store
+from crosshead import __version__, bundle, loading
 from crosshead.limits import MAX_PARAGRAPHS
-from crosshead.tagger import Tagger
+from crosshead.records import mlflow_files, mlflow_store
+from crosshead.tagging.tagger import Tagger
 from server_parts import JSON, SECRET, client_of
 
 mlflow_store.load_mlflow()

@@ -23,7 +23,7 @@ from crosshead.loading import Model
 from crosshead.server import stream
 from crosshead.server.app import create_app
 from crosshead.server.settings import ServerSettings
-from crosshead.tagger import Encoded
+from crosshead.tagging.tagger import Encoded
 from crosshead.text import MAX_CHARACTERS
 from server_parts import MODEL, SECRET, TAGGER, client_of
 

@@ -8,8 +8,8 @@ import yaml
 from sklearn.svm import LinearSVC
 
 from crosshead.errors import ConfigError
-from crosshead.estimators import build
 from crosshead.settings import check_all, compose, config_digest, find_root, load_settings, to_yaml
+from crosshead.training.estimators import build
 
 
 def test_the_default_configuration_is_complete(root: Path) -> None:

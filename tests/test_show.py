@@ -11,12 +11,13 @@ import pytest
 
 import small_project
 from cli_parts import process_environ
-from crosshead import champion, predictions, registry
 from crosshead.cli import main
 from crosshead.cli.exits import Exit
 from crosshead.errors import TrackingError
-from crosshead.provenance import Link, chain
-from crosshead.runs import finder_of
+from crosshead.records import predictions
+from crosshead.records.provenance import Link, chain
+from crosshead.records.runs import finder_of
+from crosshead.releases import champion, registry
 from crosshead.stages import evaluate, train
 
 

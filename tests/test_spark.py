@@ -14,10 +14,12 @@ import pytest
 
 import stores
 import tiny
-from crosshead import bundle, mlflow_store, registry
+from crosshead import bundle
+from crosshead.records import mlflow_store
+from crosshead.records.tracking import Tracking
+from crosshead.releases import registry
 from crosshead.tables import SCORE
-from crosshead.tagger import Tag, Tagger
-from crosshead.tracking import Tracking
+from crosshead.tagging.tagger import Tag, Tagger
 
 pytestmark = [
     pytest.mark.slow,

@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 import tiny
-from crosshead import bundle, pieces
-from crosshead.decoding import DecoderSpec
+from crosshead import bundle
 from crosshead.encoders import open as opening
 from crosshead.encoders.graph import NO_WINDOW, About, GraphEncoder
 from crosshead.encoders.saved import from_folder
 from crosshead.encoders.static import StaticEncoder, distil, reduce, static_for
 from crosshead.errors import BundleError, EncoderError
-from crosshead.pieces import Pieces
-from crosshead.training import Paragraphs, train
-from crosshead.views import ViewSpec
+from crosshead.tagging import pieces
+from crosshead.tagging.decoding import DecoderSpec
+from crosshead.tagging.pieces import Pieces
+from crosshead.training.train import Paragraphs, train
+from crosshead.training.views import ViewSpec
 
 TEXTS = tiny.training_rows()[0]
 WORDS = sorted(set(" ".join(TEXTS).split()))

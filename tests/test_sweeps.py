@@ -19,17 +19,18 @@ from rich.console import Console
 import small_project
 import stores
 from cli_parts import process_environ
-from crosshead import predictions, sweeps
 from crosshead.cli import main
 from crosshead.cli.exits import Exit
 from crosshead.cli.sweep import show_sweep
 from crosshead.errors import ConfigError, StoreError
 from crosshead.evaluation.bootstrap import Interval
-from crosshead.log_items import read_items
+from crosshead.records import predictions
+from crosshead.records.log_items import read_items
+from crosshead.records.tracking import RUN_NAME, Run, Tracking
+from crosshead.search import sweeps
+from crosshead.search.sweep_results import OUT_OF_FOLD, OUTCOME, Outcome, Sweep, rank, shown, to_markdown
 from crosshead.settings import compose, config_digest, load_settings
 from crosshead.stages import prepare
-from crosshead.sweep_results import OUT_OF_FOLD, OUTCOME, Outcome, Sweep, rank, shown, to_markdown
-from crosshead.tracking import RUN_NAME, Run, Tracking
 
 # SQLAlchemy's pool gives connections back to the garbage collector when a store's engine goes.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")

@@ -13,9 +13,9 @@ import pytest
 
 import small_project
 from cli_parts import process_environ
+from crosshead.records.tracking import Tracking
+from crosshead.search.sweep_results import OUTCOME
 from crosshead.stages import prepare
-from crosshead.sweep_results import OUTCOME
-from crosshead.tracking import Tracking
 
 pytestmark = [
     pytest.mark.slow,

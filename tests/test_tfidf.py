@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
 import tiny
+from crosshead.tagging.tfidf import Tfidf, count_terms, terms
 from crosshead.text import normalise
-from crosshead.tfidf import Tfidf, count_terms, terms
 
 
 def _both(n_max: int) -> tuple[TfidfVectorizer, Tfidf]:

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import crosshead.tracking
+import crosshead.records.tracking
 import stores
-from crosshead import mlflow_store, unsent
 from crosshead.errors import DataError, MissingExtraError, TrackingError
-from crosshead.lineage import GitState, git_state, lineage
-from crosshead.log_items import (
+from crosshead.records import mlflow_store, unsent
+from crosshead.records.lineage import GitState, git_state, lineage
+from crosshead.records.log_items import (
     MAX_PARAM_CHARACTERS,
     DatasetInput,
     FileArtifact,
@@ -35,7 +35,7 @@ from crosshead.log_items import (
     read_items,
     write_items,
 )
-from crosshead.tracking import ENDED_BY, Tracking
+from crosshead.records.tracking import ENDED_BY, Tracking
 
 
 @pytest.fixture
@@ -100,7 +100,9 @@ def test_mlflow_is_one_version_throughout() -> None:
 def test_recording_is_silent_without_telemetry_and_leaves_nothing_in_the_current_folder(tmp_path: Path) -> None:
     code = (
         "import os, sys; os.environ.pop('MLFLOW_DISABLE_TELEMETRY', None); os.environ.pop('DO_NOT_TRACK', None)\n"
-        "from pathlib import Path; from crosshead.tracking import Tracking; from crosshead.log_items import Param\n"
+        "from pathlib import Path\n"
+        "from crosshead.records.log_items import Param\n"
+        "from crosshead.records.tracking import Tracking\n"
         "os.chdir(sys.argv[2]); Tracking.at(Path(sys.argv[1])).log_run([Param('a', 1)], name='quiet')\n"
         "from mlflow.telemetry.utils import is_telemetry_disabled; assert is_telemetry_disabled()\n"
     )
@@ -121,7 +123,7 @@ def test_recording_is_silent_without_telemetry_and_leaves_nothing_in_the_current
 def test_processes_that_meet_an_empty_store_at_once_all_record(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path; from crosshead import mlflow_store\n"
-        "from crosshead.log_items import Param; from crosshead.tracking import Tracking\n"
+        "from crosshead.records.log_items import Param; from crosshead.records.tracking import Tracking\n"
         "mlflow_store.load_mlflow()\n"
         "children = []\n"
         "for number in range(4):\n"
@@ -390,8 +392,8 @@ def test_a_run_that_breaks_off_says_so_but_quotes_no_text(
 
 def test_a_killed_run_is_closed_by_the_next_one(project: Path, tracking: Tracking) -> None:
     code = (
-        "import os, signal, sys; from pathlib import Path; from crosshead.tracking import Tracking\n"
-        "from crosshead.log_items import Metric\n"
+        "import os, signal, sys; from pathlib import Path; from crosshead.records.tracking import Tracking\n"
+        "from crosshead.records.log_items import Metric\n"
         "with Tracking.at(Path(sys.argv[1]), 'test').run('dies') as run:\n"
         "    run.log([Metric('before', 1.0)]); print(run.run_id, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -409,7 +411,7 @@ def test_a_killed_run_is_closed_by_the_next_one(project: Path, tracking: Trackin
 
 
 def test_one_process_at_a_time_goes_on_with_a_run(tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crosshead.tracking, "LOCK_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(crosshead.records.tracking, "LOCK_TIMEOUT_S", 0.01)
     with tracking.run("x") as run:
         with pytest.raises(TrackingError, match="is open in another process; wait until that one ends"):
             Tracking(tracking.place, "test").log_run([Metric("f1", 0.1)], name="x", run_id=run.run_id)

@@ -14,14 +14,14 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
 import tiny
-from crosshead import views
-from crosshead.calibration import apply_temperature
-from crosshead.decoding import DecoderSpec
 from crosshead.encoders.graph import GraphEncoder
 from crosshead.errors import ConfigError, DataError
 from crosshead.evaluation.selective import ABSTAIN_ALWAYS
-from crosshead.tagger import read_inputs
-from crosshead.training import Paragraphs, TrainResult, train
+from crosshead.tagging.calibration import apply_temperature
+from crosshead.tagging.decoding import DecoderSpec
+from crosshead.tagging.tagger import read_inputs
+from crosshead.training import views
+from crosshead.training.train import Paragraphs, TrainResult, train
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from crosshead import bundle
 from crosshead.cli import main
 from crosshead.errors import ConfigError, DataError
+from crosshead.labelling.weak_labels import UNKNOWN, Source, Votes, cast_votes, fit_label_model, report_sources
 from crosshead.taxonomy import Taxonomy
-from crosshead.weak_labels import UNKNOWN, Source, Votes, cast_votes, fit_label_model, report_sources
 from label_parts import TAXONOMY, make_project, use_tiny_encoder
 
 NONE = np.array([UNKNOWN])

@@ -15,7 +15,7 @@ import tiny
 from crosshead.encoders import export
 from crosshead.encoders.graph import OVERLAP, About, GraphEncoder, pool, windows
 from crosshead.errors import EncoderError
-from crosshead.tagger import read_inputs
+from crosshead.tagging.tagger import read_inputs
 
 WORDS = sorted(set(" ".join(tiny.training_rows()[0]).replace(".", "").split()))
 texts_of_any_length = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=60), min_size=1, max_size=8)

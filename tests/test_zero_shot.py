@@ -14,10 +14,10 @@ from crosshead import bundle
 from crosshead.cli import main
 from crosshead.errors import BundleError, ConfigError, DataError, EncoderError
 from crosshead.evaluation import ABSTAIN_ALWAYS
-from crosshead.first_model import MIN_CHECKED, build, learn, surest
-from crosshead.heads import LinearHead
+from crosshead.tagging.heads import LinearHead
 from crosshead.taxonomy import Taxonomy
-from crosshead.zero_shot import describe, type_vectors, zero_shot
+from crosshead.training.first_model import MIN_CHECKED, build, learn, surest
+from crosshead.training.zero_shot import describe, type_vectors, zero_shot
 from label_parts import TAXONOMY, WordsEncoder, make_project, paragraphs, use_tiny_encoder
 
 ENCODER = WordsEncoder()

@@ -123,10 +123,10 @@ def build_tagger(graph: Path, *, sentences: bool = True):
     """Train paragraph, sentence and TF-IDF views on the twelve paragraphs; returns (TrainResult, graph)."""
     from sklearn.linear_model import LogisticRegression
 
-    from crosshead.decoding import DecoderSpec
     from crosshead.encoders.graph import GraphEncoder
-    from crosshead.training import Paragraphs, train
-    from crosshead.views import ViewSpec
+    from crosshead.tagging.decoding import DecoderSpec
+    from crosshead.training.train import Paragraphs, train
+    from crosshead.training.views import ViewSpec
 
     texts, y, lengths, ids = training_rows()
     specs = [

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from crosshead import labelled
+from crosshead.corpora import labelled
 from crosshead.evaluation import evaluate, mcnemar, paired_bootstrap
-from crosshead.measuring import open_chosen, read_data
-from crosshead.sequence_fitting import fit_decoder
+from crosshead.search.measuring import open_chosen, read_data
 from crosshead.settings import load_settings
 from crosshead.training import train
+from crosshead.training.sequence import fit_decoder
 
 HERE = Path(__file__).parent
 ALONE = "each paragraph on its own"

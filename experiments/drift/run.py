@@ -26,7 +26,7 @@ from crosshead.monitoring.results import Drift
 from crosshead.monitoring.sample import Sample
 from crosshead.monitoring.texts import with_counts
 from crosshead.settings import load_settings
-from crosshead.tagger import Tagger, TfidfView
+from crosshead.tagging.tagger import Tagger, TfidfView
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from crosshead import bundle, labelled
-from crosshead.corpus import read_table
+from crosshead import bundle
+from crosshead.corpora import labelled
+from crosshead.corpora.corpus import read_table
 from crosshead.evaluation import evaluate, mcnemar, paired_bootstrap
 from crosshead.settings import find_root
 

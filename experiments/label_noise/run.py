@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from label_studies import Data, fit, load, macro_f1, mean_interval, shown, table, write_csv, write_results
 
-from crosshead.label_noise import Suspects, find_suspects, training_weights
-from crosshead.splits import folds
+from crosshead.corpora.splits import folds
+from crosshead.labelling.label_noise import Suspects, find_suspects, training_weights
 
 HERE = Path(__file__).resolve().parent
 RATES = (0.05, 0.15)

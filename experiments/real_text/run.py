@@ -30,7 +30,8 @@ def main(paragraphs: str, *folders: str) -> None:
         proba = tagger.predict_proba([[text] for text in texts])
         scores = evaluate(y, proba, ids, tagger.section_types, abstained=proba.max(axis=1) < tagger.threshold)
         result = scores.as_dict()
-        line = f"{place.name:12} macro-F1 {scores.macro_f1}  accuracy {scores.accuracy}  log-loss {scores.log_loss}  ECE {scores.ece}"
+        line = f"{place.name:12} macro-F1 {scores.macro_f1}  accuracy {scores.accuracy}"
+        line += f"  log-loss {scores.log_loss}  ECE {scores.ece}"
         if first is None:
             first = proba
         else:

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from label_studies import Data, fit, load, macro_f1, mean_interval, shown, table, write_csv, write_results
 
-from crosshead.selection import STRATEGIES, UNITS, Candidates, select, stability
+from crosshead.labelling.selection import STRATEGIES, UNITS, Candidates, select, stability
 
 HERE = Path(__file__).resolve().parent
 BATCH, N_STEPS, N_LONG, N_LONG_SEEDS = 50, 12, 60, 6

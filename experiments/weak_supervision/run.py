@@ -13,10 +13,10 @@ from threadpoolctl import threadpool_limits
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from label_studies import Data, fit, load, macro_f1, mean_interval, shown, table, write_csv, write_results
 
-from crosshead.first_model import learn
-from crosshead.heads import Floats, LinearHead, log_softmax
-from crosshead.weak_labels import UNKNOWN, Votes, cast_votes, fit_label_model, report_sources
-from crosshead.zero_shot import zero_shot
+from crosshead.labelling.weak_labels import UNKNOWN, Votes, cast_votes, fit_label_model, report_sources
+from crosshead.tagging.heads import Floats, LinearHead, log_softmax
+from crosshead.training.first_model import learn
+from crosshead.training.zero_shot import zero_shot
 
 HERE = Path(__file__).resolve().parent
 N_HAND = (0, 50, 200)

@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from label_studies import Data, fit, load, macro_f1, mean_interval, shown, table, write_csv, write_results
 
 from crosshead.evaluation import evaluate
-from crosshead.heads import LinearHead
+from crosshead.tagging.heads import LinearHead
 from crosshead.taxonomy import Taxonomy
-from crosshead.zero_shot import describe, zero_shot
+from crosshead.training.zero_shot import describe, zero_shot
 
 HERE = Path(__file__).resolve().parent
 POOLS = (5, 20, 80)

@@ -26,11 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosshead import __version__
-from crosshead.decoding import Chain, Decoder, Transitions
 from crosshead.errors import BundleError, EncoderError
-from crosshead.heads import HEADS, Head
-from crosshead.tagger import AnyView, Encoder, ParagraphView, SentenceView, Tagger, TfidfView
-from crosshead.tfidf import Tfidf
+from crosshead.tagging.decoding import Chain, Decoder, Transitions
+from crosshead.tagging.heads import HEADS, Head
+from crosshead.tagging.tagger import AnyView, Encoder, ParagraphView, SentenceView, Tagger, TfidfView
+from crosshead.tagging.tfidf import Tfidf
 from crosshead.whole import new_folder
 
 FORMAT = 1

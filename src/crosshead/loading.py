@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from crosshead.errors import BundleError, MissingExtraError
 
 if TYPE_CHECKING:
-    from crosshead.tagger import Encoder, Tagger
+    from crosshead.tagging.tagger import Encoder, Tagger
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,13 @@ def find(model: str | None) -> Found:
     return Found(folder, name, version, bundle.digest(folder) if (folder / bundle.MANIFEST).is_file() else "")
 
 
-def load(model: str | None, *, n_threads: int | None = None, reuse: Encoder | None = None) -> Model:
+def load(model: str | None = None, *, n_threads: int | None = None, reuse: Encoder | None = None) -> Model:
     """Load the tagger that ``model`` names, or the champion.
 
     Parameters
     ----------
+    model
+        A bundle's folder, ``models:/NAME/VERSION`` or ``runs:/RUN/…``; by default the champion of the project.
     n_threads
         Of the encoder; by default one a core.
     reuse
@@ -106,7 +108,7 @@ def load_aside(model: str | None) -> Future[Model]:
 
 
 def _champion() -> tuple[Path, str, str]:
-    from crosshead import champion
+    from crosshead.releases import champion
 
     root = project_root()
     if root is None:
@@ -140,9 +142,9 @@ def _folder(model: str) -> Path:
 
 def _fetch(model: str) -> Path:
     try:
-        from crosshead import registry
+        from crosshead.records.tracking import Tracking
+        from crosshead.releases import registry
         from crosshead.settings import compose
-        from crosshead.tracking import Tracking
     except ImportError as error:
         raise MissingExtraError(f"--model {model}", "train") from error
     root = project_root()

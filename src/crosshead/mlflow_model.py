@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from crosshead import bundle
 from crosshead.errors import DataError
 from crosshead.tables import SCORE, articles_of, as_columns
-from crosshead.tagger import Tag, Tagger
+from crosshead.tagging.tagger import Tag, Tagger
 
 ARTIFACT = "bundle"
 """Name of the bundle among the model's artifacts."""

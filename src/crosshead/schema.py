@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf
 from sklearn.base import ClassifierMixin
 
-from crosshead.decoding import DecoderSpec
-from crosshead.search_space import SearchSettings
+from crosshead.search.space import SearchSettings
+from crosshead.tagging.decoding import DecoderSpec
 from crosshead.taxonomy import Taxonomy
-from crosshead.views import ViewSpec
+from crosshead.training.views import ViewSpec
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 

@@ -18,9 +18,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from crosshead.errors import ConfigError
-from crosshead.estimators import build, nearest
 from crosshead.schema import Settings
 from crosshead.taxonomy import Taxonomy
+from crosshead.training.estimators import build, nearest
 
 CONFIG_NAME = "config"
 
@@ -164,7 +164,7 @@ def load_settings(overrides: Sequence[str] = (), root: Path | None = None) -> Se
     root = find_root(root)
     settings = from_plain(compose(overrides, root), root)
     if settings.search is not None:
-        from crosshead.variations import check_space
+        from crosshead.search.variations import check_space
 
         check_space(settings.search, overrides, root)
     return settings

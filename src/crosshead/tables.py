@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from crosshead.errors import DataError
-from crosshead.tagger import Tag
+from crosshead.tagging.tagger import Tag
 
 SCORE = "score_"
 """In front of a section type: the column with its probability."""

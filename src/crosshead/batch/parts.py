@@ -14,7 +14,7 @@ from crosshead.cli.records import dumps
 from crosshead.tables import SCORE
 
 if TYPE_CHECKING:
-    from crosshead.tagger import Tagger
+    from crosshead.tagging.tagger import Tagger
 
 FORMATS = ("parquet", "jsonl")
 PARAGRAPHS_AT_ONCE = 2048

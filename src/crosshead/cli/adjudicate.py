@@ -42,8 +42,8 @@ def adjudicate(
     the votes stay, and training goes by the settled label.
     """
     check_installed("crosshead adjudicate")
-    from crosshead.adjudication import texts_of, to_settle
-    from crosshead.agreement import disputes_of
+    from crosshead.labelling.adjudication import texts_of, to_settle
+    from crosshead.labelling.agreement import disputes_of
     from crosshead.labelling.log import LabelLog, check_annotator
     from crosshead.labelling.queue import read_queue
     from crosshead.labelling.session import Session

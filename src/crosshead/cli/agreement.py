@@ -17,8 +17,8 @@ from crosshead.cli.words import counted, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from crosshead.agreement import Agreement, Dispute, PairAgreement
     from crosshead.evaluation.bootstrap import Interval
+    from crosshead.labelling.agreement import Agreement, Dispute, PairAgreement
     from crosshead.labelling.queue import QueueItem
 
 N_SHOWN = 20
@@ -57,9 +57,9 @@ def agreement(
     interval from resampling articles.
     """
     check_installed("crosshead agreement", page=False)
-    from crosshead.adjudication import texts_of, to_settle
-    from crosshead.agreement import agree
     from crosshead.cli.output import console
+    from crosshead.labelling.adjudication import texts_of, to_settle
+    from crosshead.labelling.agreement import agree
     from crosshead.labelling.queue import read_queue, write_queue
     from crosshead.labelling.votes import read_all_votes
 

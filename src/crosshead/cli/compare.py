@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from crosshead.compare_report import Against, Changed, Compared
     from crosshead.evaluation import Comparison, Interval
+    from crosshead.reporting.compare_report import Against, Changed, Compared
 
 STYLES = {"better": "bold green", "worse": "bold red", "may be chance": "bold", "not known": "bold"}
 KIND_STYLES = {"lost": "red", "gained": "green", "other": "yellow"}
@@ -60,7 +60,7 @@ def show_comparison(out: Console, compared: Compared, *, n_paragraphs: int) -> N
     """Print the comparison."""
     from rich.text import Text
 
-    from crosshead.compare_report import corrections, sentences
+    from crosshead.reporting.compare_report import corrections, sentences
 
     first, *told = sentences(compared)
     out.print(Text(f"{first} Baseline: {compared.baseline}. ↓ less is better", style="dim"))
@@ -77,7 +77,7 @@ def show_comparison(out: Console, compared: Compared, *, n_paragraphs: int) -> N
 
 
 def _scores(compared: Compared) -> Table:
-    from crosshead.compare_report import LOWER, OVERALL_NAMES, SETS
+    from crosshead.reporting.compare_report import LOWER, OVERALL_NAMES, SETS
 
     table = _table("", *compared.names)
     for name, title in OVERALL_NAMES.items():
@@ -92,7 +92,7 @@ def _scores(compared: Compared) -> Table:
 def _differences(compared: Compared, row: Against) -> Table:
     from rich.text import Text
 
-    from crosshead.compare_report import LOWER, OVERALL_NAMES, SETS, SURE, p_text
+    from crosshead.reporting.compare_report import LOWER, OVERALL_NAMES, SETS, SURE, p_text
 
     def p(name: str) -> Text:
         value = row.p_values[name]
@@ -116,7 +116,7 @@ def _show_changed(out: Console, changed: Sequence[Changed], n_shown: int) -> Non
     from rich.padding import Padding
     from rich.text import Text
 
-    from crosshead.compare_report import KINDS
+    from crosshead.reporting.compare_report import KINDS
 
     if not changed:
         out.print(Text("No paragraph changed sides.", style="dim"))
@@ -143,7 +143,7 @@ def _show_changed(out: Console, changed: Sequence[Changed], n_shown: int) -> Non
 
 def _some_of_each(changed: Sequence[Changed], n_shown: int) -> list[Changed]:
     """Choose so that each kind has its turn, the surest first."""
-    from crosshead.compare_report import KINDS
+    from crosshead.reporting.compare_report import KINDS
 
     queues = [[row for row in changed if row.kind == kind] for kind in KINDS]
     chosen: list[Changed] = []
@@ -174,7 +174,7 @@ def _interval(interval: Interval | None) -> Text:
 def _difference(comparison: Comparison | None) -> tuple[str, Text]:
     from rich.text import Text
 
-    from crosshead.report_text import signed
+    from crosshead.reporting.report_text import signed
 
     if comparison is None:
         return "–", Text("")

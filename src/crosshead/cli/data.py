@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from crosshead.articles import Article
-    from crosshead.data_diff import DataDiff, LabelChange
+    from crosshead.corpora.data_diff import DataDiff, LabelChange
     from crosshead.labelling.corrections import Placed
     from crosshead.labelling.votes import Merged, Vote
 
@@ -124,8 +124,8 @@ def diff(old: str, new: str, form: str, path: str, everything: bool) -> int:
     does, 2 and more on trouble.
     """
     from crosshead.cli.output import console
-    from crosshead.data_diff import diff as compare
-    from crosshead.data_diff import read_version
+    from crosshead.corpora.data_diff import diff as compare
+    from crosshead.corpora.data_diff import read_version
     from crosshead.loading import project_root
 
     root = project_root() or Path.cwd()
@@ -155,7 +155,7 @@ def _read_names(given: Sequence[str]) -> dict[str, str]:
 
 def _check(votes: Sequence[Vote], articles: Sequence[Article], section_types: Sequence[str]) -> None:
     """Check labels against the project; an error names the file, too."""
-    from crosshead.annotations import check_annotations
+    from crosshead.corpora.annotations import check_annotations
     from crosshead.labelling.votes import check_votes, last_words
 
     votes = last_words(votes)
@@ -172,7 +172,7 @@ def _check(votes: Sequence[Vote], articles: Sequence[Article], section_types: Se
 
 
 def _say(merged: Merged, target: Path, *, written: bool) -> None:
-    from crosshead.annotations import count_votes
+    from crosshead.corpora.annotations import count_votes
 
     told = [f"{merged.n_added:,} added", f"{merged.n_known:,} there already"]
     if merged.n_replaced:

@@ -126,7 +126,7 @@ def _processor() -> Iterator[Fact]:
 
 
 def _without_champion(root: Path | None) -> str:
-    from crosshead import champion
+    from crosshead.releases import champion
 
     if root is None:
         return "none"
@@ -136,7 +136,8 @@ def _without_champion(root: Path | None) -> str:
 
 
 def _tagger(root: Path | None) -> Iterator[Fact]:
-    from crosshead import bundle, champion
+    from crosshead import bundle
+    from crosshead.releases import champion
 
     try:
         if root and (move := champion.unfinished_move(root)):
@@ -155,7 +156,7 @@ def _tagger(root: Path | None) -> Iterator[Fact]:
 
 
 def _project(root: Path) -> Iterator[Fact]:
-    from crosshead import mlflow_store
+    from crosshead.records import mlflow_store
 
     try:
         place = mlflow_store.place(root)

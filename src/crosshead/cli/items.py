@@ -10,7 +10,7 @@ from crosshead.errors import BundleError, CrossheadError, EncoderError
 
 if TYPE_CHECKING:
     from crosshead.articles import Article
-    from crosshead.tagger import Tag, Tagger
+    from crosshead.tagging.tagger import Tag, Tagger
 
 # Not the fault of one input: going on would only say the same of every other one.
 _FATAL = (EncoderError, BundleError, OSError, MemoryError)

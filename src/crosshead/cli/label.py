@@ -76,7 +76,7 @@ def label(
 
 def _read_by_others(items: Sequence[QueueItem], files: Sequence[Path], annotator: str) -> list[QueueItem]:
     """Keep the paragraphs that somebody else has labelled; which labels they gave goes no further."""
-    from crosshead.agreement import N_DIGITS
+    from crosshead.labelling.agreement import N_DIGITS
     from crosshead.labelling.votes import read_votes
 
     votes = [vote.annotation for path in files for vote in read_votes(path)]

@@ -17,9 +17,9 @@ def log() -> int:
     from crosshead.cli.pipeline import import_training, load_settings
     from crosshead.cli.words import counted, printable
 
-    recording = import_training("crosshead.recording")
+    recording = import_training("crosshead.records.recording")
     settings = load_settings(())
-    tracking = import_training("crosshead.runs").finder_of(settings).tracking
+    tracking = import_training("crosshead.records.runs").finder_of(settings).tracking
     out = console()
     n_sent = 0
     for sent in recording.send_unsent(tracking, settings.root):

@@ -109,7 +109,7 @@ def monitor(more: tuple[str, ...], current: tuple[str, ...], **options: Any) -> 
 
 def _write_page(drift: Drift, path: Path, *, with_text: bool) -> None:
     from crosshead.cli.pipeline import import_training
-    from crosshead.corpus import write_file
+    from crosshead.corpora.corpus import write_file
 
     created = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     page: str = import_training("crosshead.monitoring.page").to_html(drift, created, with_text=with_text)
@@ -118,10 +118,10 @@ def _write_page(drift: Drift, path: Path, *, with_text: bool) -> None:
 
 def _record(drift: Drift, page: Path | None) -> None:
     from crosshead.cli.pipeline import load_settings
-    from crosshead.log_items import FileArtifact
     from crosshead.monitoring.results import describe
-    from crosshead.recording import record
-    from crosshead.tracking import Tracking
+    from crosshead.records.log_items import FileArtifact
+    from crosshead.records.recording import record
+    from crosshead.records.tracking import Tracking
 
     settings = load_settings(())
     # Of its own: whoever looks for the last training should not find this.

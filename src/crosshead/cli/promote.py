@@ -13,8 +13,8 @@ from crosshead.cli.words import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from crosshead.gate import Decision
-    from crosshead.promotion import Outcome
+    from crosshead.releases.gate import Decision
+    from crosshead.releases.promotion import Outcome
 
 GATE = "promotion=default"
 
@@ -34,7 +34,7 @@ def promote(run: str, overrides: tuple[str, ...], dry_run: bool) -> int:
     from crosshead.cli.output import console
     from crosshead.cli.pipeline import import_training, load_settings
 
-    stage = import_training("crosshead.promotion")
+    stage = import_training("crosshead.releases.promotion")
     settings = load_settings((GATE, *overrides))
     outcome: Outcome = stage.promote(settings, run, dry_run=dry_run)
     out = console()
@@ -67,7 +67,7 @@ def rollback(to: int | None) -> int:
     from crosshead.cli.output import console
     from crosshead.cli.pipeline import import_training, load_settings
 
-    outcome: Outcome = import_training("crosshead.promotion").rollback(load_settings(()), to)
+    outcome: Outcome = import_training("crosshead.releases.promotion").rollback(load_settings(()), to)
     out = console()
     _notes(out, outcome)
     if outcome.moved and outcome.champion is not None:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from crosshead.labelling.pool import Pool
     from crosshead.labelling.queue import QueueItem
-    from crosshead.pool import Pool
 
 QUEUE_FORMATS = ("jsonl", "csv", "label-studio")
 _BY_ENDING = {".jsonl": "jsonl", ".csv": "csv", ".json": "label-studio"}

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from crosshead.cache import CachedEncoder
-    from crosshead.pool import Pool
+    from crosshead.encoders.cache import CachedEncoder
+    from crosshead.labelling.pool import Pool
     from crosshead.schema import Settings
 
 ZERO_SHOT_DIR = "zero_shot"
@@ -39,8 +39,8 @@ def open_pool(inputs: Sequence[str], overrides: Sequence[str]) -> tuple[Settings
     from crosshead.cli.sitting import Project
 
     settings = load_settings(overrides)  # says what is missing, before anything else is imported
+    from crosshead.labelling.pool import read_pool
     from crosshead.labelling.votes import read_votes
-    from crosshead.pool import read_pool
 
     annotations = [vote.annotation for path in Project(settings).label_files() for vote in read_votes(path)]
     pool = read_pool(settings, inputs, annotations)
@@ -74,7 +74,7 @@ def open_encoder_of(settings: Settings) -> tuple[CachedEncoder, Path]:
 
 def vectors_of(pool: Pool, encoder: CachedEncoder) -> NDArray[np.float32]:
     """Encode every paragraph of the pool that is not in the cache."""
-    from crosshead.tagger import read_inputs
+    from crosshead.tagging.tagger import read_inputs
 
     vectors = read_inputs(pool.texts, encoder, with_sentences=False).vectors
     assert vectors is not None

@@ -15,8 +15,8 @@ from crosshead.cli.words import counted
 from crosshead.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from crosshead.predictions import Predictions
-    from crosshead.runs import FoundRun, RunFinder
+    from crosshead.records.predictions import Predictions
+    from crosshead.records.runs import FoundRun, RunFinder
     from crosshead.schema import Settings
 
 CONFIG = "config.yaml"
@@ -34,7 +34,7 @@ def rerun(run: str) -> int:
     from crosshead.cli.pipeline import import_training, load_settings
 
     settings = load_settings(())
-    finder = import_training("crosshead.runs").finder_of(settings)
+    finder = import_training("crosshead.records.runs").finder_of(settings)
     found = finder.find(run)
     recorded = finder.predictions(found)
     _check_same_table(settings, recorded)
@@ -42,7 +42,7 @@ def rerun(run: str) -> int:
         again = _settings_of(finder, found, settings, Path(work))
         import_training("crosshead.stages.train").run(again, report)
         import_training("crosshead.stages.evaluate").run(again, report)
-        made = import_training("crosshead.predictions").read(again.reports_dir / "predictions.parquet")
+        made = import_training("crosshead.records.predictions").read(again.reports_dir / "predictions.parquet")
     out = console()
     told, same = _compare(recorded, made)
     out.print(f"run {found.shown}: {told}", style="bold green" if same else "bold red", soft_wrap=True)
@@ -50,7 +50,7 @@ def rerun(run: str) -> int:
 
 
 def _check_same_table(settings: Settings, recorded: Predictions) -> None:
-    from crosshead.corpus import read_summary
+    from crosshead.corpora.corpus import read_summary
 
     digest = read_summary(settings.prepared_dir)["digest"]
     if digest != recorded.dataset_digest:
@@ -64,7 +64,7 @@ def _settings_of(finder: RunFinder, found: FoundRun, settings: Settings, work: P
     """Build the run's own settings, with folders of its own and no tracking."""
     import yaml
 
-    from crosshead.runs import FoundRun
+    from crosshead.records.runs import FoundRun
     from crosshead.settings import from_plain
 
     kept = FoundRun(found.shown, run_id=found.run_id) if found.run_id else found
@@ -87,7 +87,7 @@ def _compare(recorded: Predictions, made: Predictions) -> tuple[str, bool]:
     """Say whether two sets of predictions are equal, bit for bit."""
     import numpy as np
 
-    from crosshead.predictions import differing
+    from crosshead.records.predictions import differing
 
     if differences := list(differing(recorded, made, ("the record", "the rerun"))):
         return f"it was tested on other paragraphs: {'; '.join(differences)}", False

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from crosshead.first_model import FirstModel
-    from crosshead.heads import LinearHead
-    from crosshead.pool import Pool
+    from crosshead.labelling.pool import Pool
+    from crosshead.labelling.weak_labels import LabelModel, SourceReport, Votes
     from crosshead.schema import Settings
-    from crosshead.weak_labels import LabelModel, SourceReport, Votes
+    from crosshead.tagging.heads import LinearHead
+    from crosshead.training.first_model import FirstModel
 
 
 @command("crosshead rules", "crosshead rules archive/ --csv rules.csv", "crosshead rules --save models/rules")
@@ -50,7 +50,7 @@ def rules(
     """
     from crosshead.cli.output import console
     from crosshead.cli.writers import opened
-    from crosshead.weak_labels import cast_votes, fit_label_model, report_sources
+    from crosshead.labelling.weak_labels import cast_votes, fit_label_model, report_sources
 
     settings, pool = open_pool(inputs, overrides)
     votes = cast_votes(pool.texts, pool.by_heading, settings.taxonomy)
@@ -125,8 +125,8 @@ def show_totals(out: Console, votes: Votes, model: LabelModel, pool: Pool) -> No
 
 
 def _train(settings: Settings, pool: Pool, votes: Votes, folder: Path) -> tuple[FirstModel, Path]:
-    from crosshead.first_model import build, learn
-    from crosshead.weak_labels import fit_label_model
+    from crosshead.labelling.weak_labels import fit_label_model
+    from crosshead.training.first_model import build, learn
 
     encoder, graph_dir = open_encoder_of(settings)
     vectors = vectors_of(pool, encoder)

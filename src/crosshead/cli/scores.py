@@ -72,7 +72,7 @@ def show_end(console: Console, root: Path, reports: Path, model_dir: Path, *, re
 
     ``registered`` is the tagger's name and version in the registry, where the caller knows it.
     """
-    from crosshead import champion
+    from crosshead.releases import champion
 
     standing = champion.find(root)
     trained = _read_record(model_dir)

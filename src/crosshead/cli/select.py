@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from crosshead.labelling.pool import Pool
+    from crosshead.labelling.selection import Candidates, Chosen
     from crosshead.loading import Model
-    from crosshead.pool import Pool
     from crosshead.schema import Settings
-    from crosshead.selection import Candidates, Chosen
-    from crosshead.tagger import Tagger
+    from crosshead.tagging.tagger import Tagger
 
 STRATEGIES = ("density", "mixed", "uncertainty", "disagreement", "diversity", "random")
 UNITS = ("paragraph", "run", "article")
@@ -99,7 +99,7 @@ def select(
 
 
 def _select(candidates: Candidates, strategy: str, n: int, unit: str, run_length: int, seed: int) -> Chosen:
-    from crosshead.selection import select as choose
+    from crosshead.labelling.selection import select as choose
 
     picked = choose(candidates, strategy, n, unit=unit, run_length=run_length, seed=seed)
     if not len(picked.rows):
@@ -140,7 +140,7 @@ def _look(pool: Pool, loaded: Model | None, settings: Settings) -> Candidates:
     """Let the tagger and each of its views look at every paragraph."""
     import numpy as np
 
-    from crosshead.selection import Candidates, unread_once
+    from crosshead.labelling.selection import Candidates, unread_once
 
     is_open = unread_once(pool.texts, pool.read, settings.corpus.duplicate_threshold)
     if loaded is None:
@@ -170,7 +170,7 @@ def _say_when_to_stop(
     settings: Settings, pool: Pool, loaded: Model, proba: NDArray[np.float64], stop_at: float
 ) -> None:
     """Compare with what earlier taggers said, and say whether further labels are worth their reading."""
-    from crosshead.selection_history import Snapshot, remember, settled, watched
+    from crosshead.labelling.selection_history import Snapshot, remember, settled, watched
     from crosshead.text import text_digest
 
     names = [settings.taxonomy.section_types[best] for best in proba.argmax(axis=1)]

@@ -15,7 +15,7 @@ from crosshead.cli.words import counted, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from crosshead.provenance import Step
+    from crosshead.records.provenance import Step
 
 
 @command("crosshead show", "crosshead show champion", "crosshead show 2", "crosshead show 3f2a")
@@ -50,8 +50,8 @@ def _show_last(out: Console, folder: Path | None) -> int:
 def _show_chain(out: Console, reference: str) -> int:
     from crosshead.cli.pipeline import import_training, load_settings
 
-    provenance = import_training("crosshead.provenance")
-    finder = import_training("crosshead.runs").finder_of(load_settings(()))
+    provenance = import_training("crosshead.records.provenance")
+    finder = import_training("crosshead.records.runs").finder_of(load_settings(()))
     steps: Sequence[Step] = provenance.chain(finder, reference)
     _print_chain(out, steps)
     broken = [link for step in steps for link in step.links if link.holds is False]

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from crosshead.heads import Floats
-    from crosshead.label_noise import Suspects
-    from crosshead.pool import Pool
+    from crosshead.labelling.label_noise import Suspects
+    from crosshead.labelling.pool import Pool
     from crosshead.schema import Settings
+    from crosshead.tagging.heads import Floats
 
 FORMATS = ("table", "csv", "jsonl", "label-studio")
 SOURCES = ("annotations", "headings")
@@ -154,10 +154,10 @@ class Case:
 
 def _find(settings: Settings, pool: Pool, y: NDArray[np.int64], labels: str) -> _Found:
     """Train on the labels, fold by fold, and let confident learning judge them."""
-    from crosshead.duplicates import group_articles
-    from crosshead.label_noise import find_suspects
-    from crosshead.splits import folds
-    from crosshead.training import Paragraphs, train
+    from crosshead.corpora.duplicates import group_articles
+    from crosshead.corpora.splits import folds
+    from crosshead.labelling.label_noise import find_suspects
+    from crosshead.training.train import Paragraphs, train
 
     rows = (y >= 0).nonzero()[0]
     if not len(rows):
@@ -193,7 +193,7 @@ def _cases(
     section_types: Sequence[str], pool: Pool, found: _Found, shown: NDArray[np.int64], labels: str
 ) -> list[Case]:
     """Lay out what stands around each label that is shown, by its position among the labelled paragraphs."""
-    from crosshead.label_noise import most_similar
+    from crosshead.labelling.label_noise import most_similar
 
     label_of = dict(zip(found.rows.tolist(), (section_types[label] for label in found.y), strict=True))
     others = pool.by_heading if labels == "annotations" else pool.annotated
@@ -250,8 +250,8 @@ def _show(out: Console, cases: Sequence[Case]) -> None:
 
 
 def _write_clean(section_types: Sequence[str], pool: Pool, found: _Found, labels: str, output: str) -> None:
-    from crosshead.annotations import Annotation
     from crosshead.cli.writers import opened
+    from crosshead.corpora.annotations import Annotation
     from crosshead.labelling.store import columns_for, to_csv, to_row
     from crosshead.text import text_digest
 

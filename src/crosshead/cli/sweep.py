@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from crosshead.sweep_results import Sweep
+    from crosshead.search.sweep_results import Sweep
 
 
 def run_sweep(overrides: Sequence[str], *, prepare: bool, n_jobs: int | None) -> int:
@@ -27,7 +27,7 @@ def run_sweep(overrides: Sequence[str], *, prepare: bool, n_jobs: int | None) ->
     several = [] if n_jobs is None else ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={n_jobs}"]
     stage = import_training("crosshead.stages.prepare")
     with reporter() as report:
-        sweep: Sweep = import_training("crosshead.sweeps").launch(
+        sweep: Sweep = import_training("crosshead.search.sweeps").launch(
             [*several, *overrides], root, prepare=stage.run if prepare else None, report=report
         )
     out = console()
@@ -59,7 +59,7 @@ def _table(sweep: Sweep, width: int) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from crosshead.sweep_results import COLUMNS, cells
+    from crosshead.search.sweep_results import COLUMNS, cells
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     narrow = width < WIDE

@@ -16,7 +16,7 @@ from crosshead.cli.words import counted, percent, printable
 from crosshead.cli.writers import new_headings
 
 if TYPE_CHECKING:
-    from crosshead.tagger import Tag
+    from crosshead.tagging.tagger import Tag
 
 COLOURS = ("dark_orange", "dodger_blue1", "medium_purple1", "grey62", "green3", "deep_pink3", "gold3", "cyan3")
 """One a section type, in taxonomy order; every colour also has a name beside it."""

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from crosshead.first_model import FirstModel
-    from crosshead.heads import Floats
-    from crosshead.pool import Pool
+    from crosshead.labelling.pool import Pool
     from crosshead.schema import Settings
+    from crosshead.tagging.heads import Floats
+    from crosshead.training.first_model import FirstModel
 
 
 @command(
@@ -50,9 +50,9 @@ def zero_shot(inputs: tuple[str, ...], output: Path | None, refine: bool, overri
     of the configuration. Where some are annotated, or have headings that stand for a section type, it is measured
     against them. Without annotations nobody knows what its confidence is worth, and it is "not sure" of everything.
     """
-    from crosshead import zero_shot as shots
     from crosshead.cli.output import console
-    from crosshead.first_model import build
+    from crosshead.training import zero_shot as shots
+    from crosshead.training.first_model import build
 
     settings, pool = open_pool(inputs, overrides)
     encoder, graph_dir = open_encoder_of(settings)

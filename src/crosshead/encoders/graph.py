@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from crosshead.encoders.engines import Batch, Choice, Engine, choose, start
 from crosshead.errors import EncoderError
-from crosshead.tagger import Encoded
+from crosshead.tagging.tagger import Encoded
 
 GRAPH, TOKENIZER, ABOUT = "graph.onnx", "tokenizer.json", "encoder.json"
 LENGTH_STEP = 16

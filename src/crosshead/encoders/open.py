@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from crosshead.cache import CachedEncoder
+from crosshead.encoders.cache import CachedEncoder
 from crosshead.encoders.export import graph_for
 from crosshead.encoders.graph import GraphEncoder
 from crosshead.encoders.saved import from_folder

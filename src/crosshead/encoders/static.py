@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from crosshead.encoders.engines import Choice
 from crosshead.encoders.graph import NO_WINDOW, TOKENIZER, About, GraphEncoder, special_tokens
 from crosshead.errors import EncoderError
-from crosshead.pieces import Pieces
-from crosshead.tagger import Encoded
+from crosshead.tagging.pieces import Pieces
+from crosshead.tagging.tagger import Encoded
 from crosshead.whole import new_folder
 
 VECTORS = "vectors.safetensors"

@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from crosshead.annotations import Annotation, Place, is_correction
 from crosshead.articles import Article
+from crosshead.corpora.annotations import Annotation, Place, is_correction
 from crosshead.labelling.votes import Vote
 from crosshead.text import text_digest
 

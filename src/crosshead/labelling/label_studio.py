@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crosshead.annotations import Annotation
+from crosshead.corpora.annotations import Annotation
 from crosshead.errors import DataError
 from crosshead.text import text_digest
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from crosshead.annotations import Annotation
+from crosshead.corpora.annotations import Annotation
 from crosshead.errors import ConfigError, DataError
 from crosshead.labelling.durable import LineFile
 

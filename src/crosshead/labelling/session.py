@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from crosshead.annotations import ADJUDICATION
+from crosshead.corpora.annotations import ADJUDICATION
 from crosshead.errors import DataError
 from crosshead.labelling.log import SOURCE, SOURCE_SUGGESTED, Event, Kind, LabelLog
 from crosshead.labelling.queue import QueueItem

@@ -1,6 +1,6 @@
 """Annotations appended one by one, durably, in the format that `crosshead prepare` reads.
 
-The file is a CSV file with the columns of :data:`crosshead.annotations.COLUMNS` and then ``time``, ``source``,
+The file is a CSV file with the columns of :data:`crosshead.corpora.annotations.COLUMNS` and then ``time``, ``source``,
 ``note`` and ``key``. ``key`` says which request wrote a row (its digest), so that a client may send a request again.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from crosshead.annotations import COLUMNS, Annotation, read_annotations
+from crosshead.corpora.annotations import COLUMNS, Annotation, read_annotations
 from crosshead.errors import DataError
 from crosshead.labelling.durable import LineFile, write_durably
 from crosshead.text import text_digest

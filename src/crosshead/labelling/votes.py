@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crosshead.annotations import Annotation, is_correction, is_settlement, read_annotations
+from crosshead.corpora.annotations import Annotation, is_correction, is_settlement, read_annotations
 from crosshead.errors import DataError
 from crosshead.labelling.durable import LineFile, write_durably
 from crosshead.labelling.label_studio import read_label_studio

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosshead.evaluation.bootstrap import MIN_ARTICLES, Interval, percentile_interval, resampled_sums
-from crosshead.heads import Floats
 from crosshead.monitoring.label_shift import LabelShift, bbse_shares
 from crosshead.monitoring.resampling import (
     N_DRAWS,
@@ -26,6 +25,7 @@ from crosshead.monitoring.resampling import (
 from crosshead.monitoring.results import Check, ClassShare
 from crosshead.monitoring.sample import Sample
 from crosshead.monitoring.two_sample import TwoSample, two_sample_test
+from crosshead.tagging.heads import Floats
 
 N_RESAMPLES = 500
 N_EDGES = 40

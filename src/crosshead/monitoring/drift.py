@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from crosshead.errors import MissingExtraError
-from crosshead.heads import Floats
 from crosshead.monitoring import checks as made
 from crosshead.monitoring.checks import Draws
 from crosshead.monitoring.results import FALSE_ALARMS, About, Drift, Unlike, Word, judged
 from crosshead.monitoring.sample import Sample
 from crosshead.monitoring.two_sample import TwoSample
+from crosshead.tagging.heads import Floats
 
 N_UNLIKE = 8
 N_BINS = 60

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crosshead.errors import BundleError, DataError
-from crosshead.heads import Floats
 from crosshead.loading import Model, load, project_root
 from crosshead.monitoring.checks import Draws
 from crosshead.monitoring.drift import Fitted, compare
@@ -18,7 +17,8 @@ from crosshead.monitoring.reading import Paragraph, Read, mark_learnt, read, rea
 from crosshead.monitoring.results import FALSE_ALARMS, Drift
 from crosshead.monitoring.sample import Sample
 from crosshead.monitoring.texts import with_counts
-from crosshead.tagger import Tag, Tagger, TfidfView
+from crosshead.tagging.heads import Floats
+from crosshead.tagging.tagger import Tag, Tagger, TfidfView
 
 if TYPE_CHECKING:
     from crosshead.schema import Settings
@@ -111,7 +111,7 @@ def _prepared(settings: Settings | None, model: Model | None, wanted: Wanted) ->
             "there is no reference: this is no crosshead project, so nobody knows what the model was trained on; "
             "name one: --reference FILES"
         )
-    from crosshead.corpus import read_summary
+    from crosshead.corpora.corpus import read_summary
 
     digest = read_summary(settings.prepared_dir)["digest"]
     if _trained_on(model) != digest:
@@ -132,7 +132,7 @@ def _learnt(settings: Settings | None, model: Model | None) -> set[str]:
     """Return the texts that the model was trained on, where the project still has them."""
     if settings is None or model is None or not (settings.prepared_dir / "corpus.json").is_file():
         return set()
-    from crosshead.corpus import read_summary, read_table
+    from crosshead.corpora.corpus import read_summary, read_table
     from crosshead.text import normalise
 
     if read_summary(settings.prepared_dir)["digest"] != _trained_on(model):

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosshead.evaluation.bootstrap import MIN_ARTICLES, Interval, percentile_interval
-from crosshead.heads import Floats
 from crosshead.monitoring.resampling import Masks
+from crosshead.tagging.heads import Floats
 
 N_STEPS = 100
 N_STEPS_OF_INTERVALS = 24

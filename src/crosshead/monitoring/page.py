@@ -8,7 +8,7 @@ from crosshead.evaluation.bootstrap import Interval
 from crosshead.monitoring.plots import plot_distributions, plot_shares
 from crosshead.monitoring.results import NOTICE, About, Check, Drift
 from crosshead.monitoring.sentences import p_text, reasons, sentences, value_text
-from crosshead.report import environment, inline_plot
+from crosshead.reporting.report import environment, inline_plot
 
 
 def to_html(drift: Drift, created: str = "", *, with_text: bool = True) -> str:

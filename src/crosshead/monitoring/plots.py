@@ -13,7 +13,7 @@ from matplotlib.ticker import PercentFormatter
 
 from crosshead.evaluation.bootstrap import Interval
 from crosshead.monitoring.results import ClassShare
-from crosshead.plots import ACCENT, MARKERS, SERIES, STYLE, Plot, finish, new_figure, readable
+from crosshead.reporting.plots import ACCENT, MARKERS, SERIES, STYLE, Plot, finish, new_figure, readable
 
 TITLES = {
     "confidence": "Confidence",

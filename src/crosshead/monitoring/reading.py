@@ -20,7 +20,7 @@ from crosshead.readers.formats import ROW_FORMATS
 from crosshead.readers.inputs import Found, InputFile, find_files
 from crosshead.readers.records import raw_rows
 from crosshead.tables import SCORE
-from crosshead.tagger import clean
+from crosshead.tagging.tagger import clean
 
 MANIFEST, PARTS, ERRORS = "manifest.json", "parts", "errors.jsonl"
 """Of a folder that `crosshead tag --output FOLDER` wrote."""
@@ -262,8 +262,8 @@ def _paragraph(entry: Mapping[str, Any], name: str, where: str, place: str) -> P
 
 def read_prepared(prepared_dir: Path, *, max_articles: int, seed: int) -> Read:
     """Read the articles of the paragraph table: those that were trained on, and those that were held out."""
-    from crosshead import labelled
-    from crosshead.corpus import read_table
+    from crosshead.corpora import labelled
+    from crosshead.corpora.corpus import read_table
 
     table = read_table(prepared_dir)
     kept = Reservoir(max_articles, seed)

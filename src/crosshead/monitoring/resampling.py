@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead.heads import Floats
+from crosshead.tagging.heads import Floats
 
 N_DRAWS = 4999
 N_DRAWS_OF_FITS = 1999

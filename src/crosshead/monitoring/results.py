@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from crosshead.evaluation.bootstrap import Interval
 from crosshead.evaluation.comparison import holm
-from crosshead.log_items import LogItem, Metric, Param
+from crosshead.records.log_items import LogItem, Metric, Param
 
 Verdict = Literal["ok", "notice", "alarm", "left out"]
 NOTICE = 5.0

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead.heads import Floats
+from crosshead.tagging.heads import Floats
 
 _BY_PARAGRAPH = ("ids", "texts", "languages")
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from crosshead.monitoring.language import languages
 from crosshead.monitoring.sample import Sample
-from crosshead.tfidf import Tfidf, terms
+from crosshead.tagging.tfidf import Tfidf, terms
 
 
 def with_counts(sample: Sample, tfidf: Tfidf | None) -> Sample:

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosshead.evaluation.bootstrap import Interval, percentile_interval
-from crosshead.heads import Floats
 from crosshead.monitoring.resampling import N_DRAWS_OF_FITS, Masks, masks_within, p_value
+from crosshead.tagging.heads import Floats
 
 N_FOLDS = 5
 RIDGE = 10.0

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from crosshead import model_scores
 from crosshead.articles import Article
-from crosshead.explain import Effect, Explanation
 from crosshead.loading import Model, project_root
-from crosshead.tagger import Tag
+from crosshead.records import model_scores
+from crosshead.tagging.explain import Effect, Explanation
+from crosshead.tagging.tagger import Tag
 
 _DROPPED = frozenset({"taxonomy", "scores", "encoder"})
 """Facts of a bundle that have a place of their own in the card, or none."""

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crosshead.annotations import CORRECTION, Annotation
+from crosshead.corpora.annotations import CORRECTION, Annotation
 from crosshead.errors import DataError
 from crosshead.server.errors import RefusedError
 from crosshead.server.logs import FIELDS, NAME

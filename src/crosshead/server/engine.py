@@ -22,7 +22,7 @@ from crosshead.server.metrics import Metrics
 from crosshead.server.model import Served
 from crosshead.server.settings import ServerSettings
 from crosshead.server.turns import Turns, cost_of
-from crosshead.tagger import Looked
+from crosshead.tagging.tagger import Looked
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from crosshead.tagger import Tag
+from crosshead.tagging.tagger import Tag
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus-client's own variable: the folder through which the processes of ``--workers`` add up their numbers."""

@@ -18,15 +18,15 @@ import numpy as np
 from crosshead.bundle import compiled_dir
 from crosshead.encoders.engines import give_back_pages
 from crosshead.errors import BundleError, CrossheadError
-from crosshead.heads import Floats
 from crosshead.loading import Found, Model
 from crosshead.server.errors import RefusedError
 from crosshead.server.logs import FIELDS, NAME, log_mistake
 from crosshead.server.metrics import Metrics
-from crosshead.tagger import Looked
+from crosshead.tagging.heads import Floats
+from crosshead.tagging.tagger import Looked
 
 if TYPE_CHECKING:
-    from crosshead.tagger import Encoder
+    from crosshead.tagging.tagger import Encoder
 
 log = logging.getLogger(NAME)
 

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 
 from crosshead.articles import Article
 from crosshead.errors import CrossheadError, DataError
-from crosshead.explain import MAX_CHARACTERS as MAX_EXPLAINED
 from crosshead.limits import MAX_PARAGRAPHS
 from crosshead.server import answers
 from crosshead.server.errors import RefusedError
@@ -31,7 +30,8 @@ from crosshead.server.schemas import (
 )
 from crosshead.server.service import Service
 from crosshead.server.stream import Stream
-from crosshead.tagger import Tag
+from crosshead.tagging.explain import MAX_CHARACTERS as MAX_EXPLAINED
+from crosshead.tagging.tagger import Tag
 from crosshead.text import MAX_CHARACTERS
 
 router = APIRouter()

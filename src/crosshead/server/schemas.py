@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
-from crosshead.explain import MAX_CHARACTERS as MAX_EXPLAINED
 from crosshead.limits import MAX_PARAGRAPHS
+from crosshead.tagging.explain import MAX_CHARACTERS as MAX_EXPLAINED
 from crosshead.text import MAX_CHARACTERS
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CHARACTERS)]

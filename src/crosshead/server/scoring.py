@@ -25,7 +25,7 @@ from crosshead.server.model import Served
 from crosshead.server.routes import Shared
 from crosshead.server.schemas import responses
 from crosshead.tables import articles_of, as_columns, as_row
-from crosshead.tagger import Tag
+from crosshead.tagging.tagger import Tag
 
 router = APIRouter(tags=["MLflow"])
 FORMATS = ("dataframe_split", "dataframe_records", "inputs", "instances")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from crosshead import explain
 from crosshead.articles import Article
 from crosshead.readers.formats import read_article
 from crosshead.server import answers
@@ -18,7 +17,8 @@ from crosshead.server.metrics import Metrics
 from crosshead.server.model import ModelKeeper, Served, Source
 from crosshead.server.settings import ServerSettings
 from crosshead.server.turns import cost_of
-from crosshead.tagger import Looked, Tag, clean
+from crosshead.tagging import explain
+from crosshead.tagging.tagger import Looked, Tag, clean
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from crosshead.limits import MAX_INPUT_BYTES
 from crosshead.server.errors import RefusedError
 from crosshead.server.logs import log_mistake
 from crosshead.server.model import Served
-from crosshead.tagger import Looked, clean
+from crosshead.tagging.tagger import Looked, clean
 
 if TYPE_CHECKING:
     from crosshead.server.service import Service

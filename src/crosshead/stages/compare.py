@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crosshead import labelled
-from crosshead.compare_report import Against, Changed, Compared, to_html, to_markdown
-from crosshead.corpus import read_table, write_file
+from crosshead.corpora import labelled
+from crosshead.corpora.corpus import read_table, write_file
 from crosshead.errors import ConfigError, DataError
 from crosshead.evaluation import (
     evaluate,
@@ -22,8 +21,9 @@ from crosshead.evaluation import (
     paired_set_accuracy,
     set_accuracy,
 )
-from crosshead.predictions import Predictions, check_same_paragraphs, in_order_of
-from crosshead.runs import FoundRun, finder_of
+from crosshead.records.predictions import Predictions, check_same_paragraphs, in_order_of
+from crosshead.records.runs import FoundRun, finder_of
+from crosshead.reporting.compare_report import Against, Changed, Compared, to_html, to_markdown
 from crosshead.schema import Settings
 from crosshead.text import text_digest
 

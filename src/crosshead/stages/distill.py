@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead import bundle, labelled
-from crosshead.corpus import read_summary, read_table
-from crosshead.distilling import Speed, Student, distil, measure_speed, targets_of, unseen_proba
+from crosshead import bundle
+from crosshead.corpora import labelled
+from crosshead.corpora.corpus import read_summary, read_table
+from crosshead.corpora.splits import folds
 from crosshead.encoders.graph import GraphEncoder
 from crosshead.encoders.open import with_cache
 from crosshead.encoders.static import N_DIMENSIONS, StaticEncoder, static_for
@@ -21,10 +22,10 @@ from crosshead.evaluation.comparison import Comparison, paired_bootstrap
 from crosshead.evaluation.scores import Scores, evaluate
 from crosshead.loading import Model
 from crosshead.schema import Settings
-from crosshead.splits import folds
-from crosshead.tagger import Tagger
+from crosshead.tagging.tagger import Tagger
 from crosshead.text import normalise
-from crosshead.training import Paragraphs
+from crosshead.training.distilling import Speed, Student, distil, measure_speed, targets_of, unseen_proba
+from crosshead.training.train import Paragraphs
 
 Report = Callable[[str, int, int], None]
 N_TIMED = 128

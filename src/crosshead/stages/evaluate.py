@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead import bundle, champion, checks, labelled, model_scores, predictions
-from crosshead.cards import FILE as CARD
-from crosshead.cards import about, model_card
-from crosshead.corpus import SUMMARY, read_summary, read_table, write_file
+from crosshead import bundle
+from crosshead.corpora import labelled
+from crosshead.corpora.corpus import SUMMARY, read_summary, read_table, write_file
 from crosshead.encoders.open import open_encoder
 from crosshead.errors import BundleError, DataError
 from crosshead.evaluation.bootstrap import Interval
@@ -27,15 +26,20 @@ from crosshead.evaluation.diagnosis import LENGTH_BUCKETS, errors, examples_righ
 from crosshead.evaluation.methodology import Finding, check_scores
 from crosshead.evaluation.scores import Scores, confusion, evaluate, set_accuracy
 from crosshead.evaluation.selective import risk_coverage
-from crosshead.heads import LinearHead
-from crosshead.log_items import FileArtifact, FolderArtifact, LogItem, Metric
-from crosshead.plots import LearningPoint
-from crosshead.recording import RUN_FILE, ModelToRegister, record
-from crosshead.report import ReportData, Section, Table, write_report
+from crosshead.records import model_scores, predictions
+from crosshead.records.log_items import FileArtifact, FolderArtifact, LogItem, Metric
+from crosshead.records.recording import RUN_FILE, ModelToRegister, record
+from crosshead.records.tracking import Tracking
+from crosshead.releases import champion
+from crosshead.reporting.cards import FILE as CARD
+from crosshead.reporting.cards import about, model_card
+from crosshead.reporting.plots import LearningPoint
+from crosshead.reporting.report import ReportData, Section, Table, write_report
 from crosshead.schema import Settings
+from crosshead.search import checks
 from crosshead.settings import to_yaml
-from crosshead.tagger import Tagger, TfidfView
-from crosshead.tracking import Tracking
+from crosshead.tagging.heads import LinearHead
+from crosshead.tagging.tagger import Tagger, TfidfView
 
 Report = Callable[[str, int, int], None]
 REPORT, METRICS, PLOTS = "report.html", "metrics.json", "plots"

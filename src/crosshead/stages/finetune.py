@@ -10,20 +10,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead import labelled
-from crosshead.corpus import read_summary, read_table
+from crosshead.corpora import labelled
+from crosshead.corpora.corpus import read_summary, read_table
+from crosshead.corpora.splits import split_test
 from crosshead.encoders.export import check_digest, find_source, from_hub, weights_digest
 from crosshead.encoders.tuned import TUNED_FILE, Tuned, text_digest
 from crosshead.errors import ConfigError
-from crosshead.finetuning import Epoch, Recipe, best_device, finetune
-from crosshead.lineage import git_state, lineage
-from crosshead.log_items import DatasetInput, LogItem, Metric, Param, Tag, flatten
-from crosshead.recording import record
+from crosshead.records.lineage import git_state, lineage
+from crosshead.records.log_items import DatasetInput, LogItem, Metric, Param, Tag, flatten
+from crosshead.records.recording import record
+from crosshead.records.tracking import Tracking
 from crosshead.schema import FinetuneSettings, Settings
 from crosshead.settings import config_digest, to_yaml
-from crosshead.splits import split_test
 from crosshead.text import normalise
-from crosshead.tracking import Tracking
+from crosshead.training.finetuning import Epoch, Recipe, best_device, finetune
 from crosshead.whole import new_folder
 
 Report = Callable[[str, int, int], None]

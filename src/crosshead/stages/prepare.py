@@ -9,9 +9,15 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
-from crosshead.annotations import Annotation, check_annotations, count_votes, given_annotations, read_annotations
-from crosshead.contrast_sets import ContrastParagraph, check_contrast_sets, read_contrast_sets
-from crosshead.corpus import (
+from crosshead.corpora.annotations import (
+    Annotation,
+    check_annotations,
+    count_votes,
+    given_annotations,
+    read_annotations,
+)
+from crosshead.corpora.contrast_sets import ContrastParagraph, check_contrast_sets, read_contrast_sets
+from crosshead.corpora.corpus import (
     SPLITS,
     Row,
     article_rows,
@@ -22,14 +28,14 @@ from crosshead.corpus import (
     write_file,
     write_table,
 )
-from crosshead.duplicates import Grouping, group_articles
+from crosshead.corpora.duplicates import Grouping, group_articles
+from crosshead.corpora.heading_labels import HeadingReport, label_by_headings, report_headings
+from crosshead.corpora.leaks import Leaks, find_leaks
+from crosshead.corpora.splits import TestSplit, split_given, split_test
 from crosshead.errors import ConfigError, DataError
-from crosshead.heading_labels import HeadingReport, label_by_headings, report_headings
-from crosshead.leaks import Leaks, find_leaks
 from crosshead.readers.files import ArticleStream, read_articles
 from crosshead.readers.formats import stem_of
 from crosshead.readers.inputs import Unreadable, below
-from crosshead.splits import TestSplit, split_given, split_test
 
 if TYPE_CHECKING:
     import numpy as np

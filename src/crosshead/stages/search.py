@@ -19,24 +19,24 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from crosshead import __version__
-from crosshead.checks import deciding, keep_search_findings
-from crosshead.corpus import write_file
+from crosshead.corpora.corpus import write_file
 from crosshead.encoders.engines import n_cores
 from crosshead.errors import ConfigError, DataError
 from crosshead.evaluation.comparison import Comparison, paired_bootstrap
 from crosshead.evaluation.methodology import Finding
-from crosshead.lineage import git_state, lineage
-from crosshead.log_items import DatasetInput, FileArtifact, LogItem, Tag, TextArtifact
-from crosshead.measuring import Data, read_data
+from crosshead.records.lineage import git_state, lineage
+from crosshead.records.log_items import DatasetInput, FileArtifact, LogItem, Tag, TextArtifact
+from crosshead.records.tracking import Tracking
 from crosshead.schema import Settings
-from crosshead.search_plots import plot_history, plot_importances
-from crosshead.search_records import Recorder, describe_result
-from crosshead.search_space import SearchSettings, Value
-from crosshead.searching import Scorer
+from crosshead.search.checks import deciding, keep_search_findings
+from crosshead.search.measuring import Data, read_data
+from crosshead.search.plots import plot_history, plot_importances
+from crosshead.search.records import Recorder, describe_result
+from crosshead.search.searching import Scorer
+from crosshead.search.space import SearchSettings, Value
+from crosshead.search.study import Study, Trial
+from crosshead.search.variations import Variations, widenable
 from crosshead.settings import config_digest, load_settings, to_yaml
-from crosshead.study import Study, Trial
-from crosshead.tracking import Tracking
-from crosshead.variations import Variations, widenable
 
 Report = Callable[[str, int, int], None]
 EDGE = "CH020"

@@ -11,23 +11,24 @@ from typing import Any
 import numpy as np
 from sklearn.svm import LinearSVC
 
-from crosshead import bundle, labelled
-from crosshead.calibration import fit_temperature
-from crosshead.corpus import read_summary, read_table, write_file
+from crosshead import bundle
+from crosshead.corpora import labelled
+from crosshead.corpora.corpus import read_summary, read_table, write_file
 from crosshead.encoders.open import open_encoder
 from crosshead.evaluation.scores import Scores, evaluate
-from crosshead.heads import ConstantHead
-from crosshead.lineage import git_state, lineage
-from crosshead.log_items import DatasetInput, LogItem, Metric, Param, Tag, flatten
-from crosshead.recording import RUN_FILE as RUN
-from crosshead.recording import record
+from crosshead.records.lineage import git_state, lineage
+from crosshead.records.log_items import DatasetInput, LogItem, Metric, Param, Tag, flatten
+from crosshead.records.recording import RUN_FILE as RUN
+from crosshead.records.recording import record
+from crosshead.records.tracking import Tracking
 from crosshead.schema import Settings
 from crosshead.settings import config_digest, to_yaml
-from crosshead.tagger import Tagger, TfidfView
-from crosshead.tfidf import Tfidf
-from crosshead.tracking import Tracking
-from crosshead.training import Folds, Paragraphs, TrainResult, train
-from crosshead.views import ViewSpec, uses_encoder
+from crosshead.tagging.calibration import fit_temperature
+from crosshead.tagging.heads import ConstantHead
+from crosshead.tagging.tagger import Tagger, TfidfView
+from crosshead.tagging.tfidf import Tfidf
+from crosshead.training.train import Folds, Paragraphs, TrainResult, train
+from crosshead.training.views import ViewSpec, uses_encoder
 
 Report = Callable[[str, int, int], None]
 OUT_OF_FOLD, BUNDLE, BASELINES = "out_of_fold.npz", "bundle", "baselines"

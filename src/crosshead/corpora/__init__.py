@@ -1,0 +1,1 @@
+"""The paragraph table: articles, annotations, near-duplicates and splits become labelled rows."""

@@ -1,0 +1,1 @@
+"""From a model to the champion: registry, gate, promotion, pointer."""

@@ -1,0 +1,1 @@
+"""Trying many configurations: sweeps, searches, and what they have in common."""

@@ -1,0 +1,1 @@
+"""Fitting taggers and encoders."""
