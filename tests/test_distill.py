@@ -16,6 +16,8 @@ from crosshead import bundle, loading
 from crosshead.cli import main
 from crosshead.encoders.static import StaticEncoder, static_for
 from crosshead.errors import DataError
+from crosshead.records.tracking import Tracking
+from crosshead.releases import champion, registry
 from crosshead.stages import distill as stage
 from crosshead.training.distilling import BELIEF_IN_LABELS, distil, fit_soft, measure_speed, targets_of, unseen_proba
 from crosshead.training.train import Paragraphs
@@ -146,6 +148,20 @@ def test_distilling_saves_a_tagger_and_measures_it_beside_its_teacher(
     assert [tag.scores for tag in saved.tag_texts(texts)] == [
         tag.scores for tag in result.student.tagger.tag_texts(texts)
     ]
+
+
+def test_scores_and_student_are_kept_in_a_run(project: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    chosen = small_project.settings(project)
+    result = stage.run(chosen, loading.load(str(tiny_bundle)), output=tmp_path / "student", n_dimensions=8)
+    tracking = Tracking.at(project, chosen.tracking.experiment, chosen.tracking.uri)
+    run = tracking.client.get_run(str(result.run_id))
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["test_macro_f1"] == pytest.approx(result.student_side.scores.macro_f1.value)
+    assert run.data.metrics["share_kept"] == pytest.approx(result.share_kept)
+    assert run.data.tags["crosshead.teacher_digest"] == bundle.digest(tiny_bundle)
+    fetched = registry.fetch(tracking, f"runs:/{result.run_id}", tmp_path / "fetched")
+    assert bundle.digest(fetched) == result.digest
+    assert champion.find(project) is None, "a student is not the first model"
 
 
 def test_a_teacher_of_other_section_types_is_refused(project: Path, tiny_bundle: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from crosshead.cli.pipeline import import_training, load_settings
 from crosshead.cli.reading import overrides_option
 from crosshead.cli.tag import model_option
 from crosshead.cli.words import counted, printable
+from crosshead.errors import StoreError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,7 +50,7 @@ def distill(
 
     The student learns the teacher's probabilities on the prepared training paragraphs, and on those of every FILE,
     which need no labels: text of the kind that it will tag makes it better. Both are then measured on the held-out
-    articles, which no choice looks at; those of a FILE are left out.
+    articles, which no choice looks at; those of a FILE are left out. Scores and tagger are kept in an MLflow run.
     """
     settings = load_settings(overrides)
     from crosshead import loading
@@ -63,6 +64,8 @@ def distill(
     with alone_in([folder]), reporter() as report:
         result = stage.run(settings, teacher, articles, output=folder, n_dimensions=dimensions, report=report)
     _show(console(), settings, result)
+    if result.unsent:
+        raise StoreError(result.unsent)
     return Exit.OK
 
 
@@ -109,5 +112,5 @@ def _show(out: Console, settings: Settings, result: Distilled) -> None:
         out.print(f"  note: {note}", style="yellow")
     shown = result.bundle_dir
     shown = shown.relative_to(settings.root) if shown.is_relative_to(settings.root) else shown
-    out.print(f"tagger: {shown}", soft_wrap=True)
+    out.print(f"tagger: {shown}" + (f", MLflow run {result.run_id}" if result.run_id else ""), soft_wrap=True)
     out.print(f"next:   crosshead tag --model {shown} FILE…", soft_wrap=True)

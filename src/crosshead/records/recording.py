@@ -24,12 +24,12 @@ _MODEL = ".model"
 
 @dataclass(frozen=True)
 class ModelToRegister:
-    """A bundle that is to become a version of a registered model."""
+    """A bundle that is to be kept with its run, and to become a version of a registered model."""
 
     folder: Path
     digest: str
     name: str
-    """Of the registered model."""
+    """Of the registered model; empty for a bundle that is kept with its run alone."""
     tags: Mapping[str, str] = field(default_factory=dict)
     card: str = ""
     """The model card; it becomes the version's description and a file of the model."""
@@ -107,8 +107,11 @@ def _keep(
     )
 
 
-def _register(run: Run, root: Path, model: ModelToRegister) -> tuple[RegisteredVersion, bool]:
+def _register(run: Run, root: Path, model: ModelToRegister) -> tuple[RegisteredVersion | None, bool]:
     """Register the model, unless this run did so already; the first of its name becomes the champion."""
+    if not model.name:
+        registry.log_model(run, model.folder, card=model.card)
+        return None, False
     made = _version_of(run, model)
     if model.card:
         registry.describe_version(run.tracking, made, short_card(model.card, registry.MAX_DESCRIPTION))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,12 @@ from crosshead.errors import DataError
 from crosshead.evaluation.comparison import Comparison, paired_bootstrap
 from crosshead.evaluation.scores import Scores, evaluate
 from crosshead.loading import Model
+from crosshead.records.lineage import git_state, lineage
+from crosshead.records.log_items import DatasetInput, LogItem, Metric, Param, Tag, flatten
+from crosshead.records.recording import ModelToRegister, record
+from crosshead.records.tracking import Tracking
 from crosshead.schema import Settings
+from crosshead.settings import config_digest, to_yaml
 from crosshead.tagging.tagger import Tagger
 from crosshead.text import normalise
 from crosshead.training.distilling import Speed, Student, distil, measure_speed, targets_of, unseen_proba
@@ -63,6 +68,9 @@ class Distilled:
     n_left_out: int
     """Paragraphs of articles that are held out, or were labelled, and were not learned from as unlabelled."""
     notes: tuple[str, ...] = ()
+    run_id: str | None = None
+    unsent: str = ""
+    """Why MLflow did not take the results, which then wait on disk."""
 
     @property
     def share_kept(self) -> float:
@@ -79,7 +87,7 @@ def run(
     n_dimensions: int = N_DIMENSIONS,
     report: Report = _silent,
 ) -> Distilled:
-    """Read the paragraph table, ask the teacher, teach a student, measure both on held-out articles, save.
+    """Read the paragraph table, ask the teacher, teach a student, measure both on held-out articles, save, record.
 
     Parameters
     ----------
@@ -130,7 +138,7 @@ def run(
         check=(asked.articles[:N_CHECKED_ARTICLES], _first(student.tagger, asked)),
     )
     speeds = _speeds(teacher.tagger, student.tagger, asked.texts, report)
-    return Distilled(
+    result = Distilled(
         bundle_dir=output,
         digest=digest,
         student=student,
@@ -142,6 +150,7 @@ def run(
         n_left_out=n_left_out,
         notes=_notes(teacher, summary, cut.warning),
     )
+    return _record(settings, result, teacher, summary["digest"])
 
 
 def _check(settings: Settings, teacher: Model, asked: Paragraphs) -> None:
@@ -233,3 +242,39 @@ def _speeds(teacher: Tagger, student: Tagger, texts: Sequence[str], report: Repo
     fast = measure_speed(student, texts, at_least_s=2.0)
     report("timing", 2, 2)
     return {"teacher": slow, "student": fast}
+
+
+def _record(settings: Settings, result: Distilled, teacher: Model, dataset_digest: str) -> Distilled:
+    """Keep scores and student in a run of their own; it is not registered, because promotion compares equals."""
+    if not settings.tracking.enabled:
+        return result
+    tracking = Tracking.at(settings.root, settings.tracking.experiment, settings.tracking.uri)
+    recorded = record(
+        tracking,
+        settings.root,
+        describe(settings, result, teacher, dataset_digest),
+        name=f"distilled from {teacher.name} {teacher.version}".rstrip(),
+        model=ModelToRegister(result.bundle_dir, result.digest, "") if settings.tracking.log_model else None,
+    )
+    return replace(result, run_id=recorded.run_id, unsent=recorded.unsent)
+
+
+def describe(settings: Settings, result: Distilled, teacher: Model, dataset_digest: str) -> Iterator[LogItem]:
+    """Say what the run should record."""
+    yield from flatten(settings.resolved)
+    yield from lineage(git_state(settings.root), config_digest(settings.resolved), to_yaml(settings.resolved))
+    yield DatasetInput("train", dataset_digest, result.n_labelled)
+    yield Tag("crosshead.dataset_digest", dataset_digest)
+    yield Tag("crosshead.bundle_digest", result.digest)
+    yield Tag("crosshead.teacher_digest", teacher.digest)
+    yield Param("n_labelled", result.n_labelled)
+    yield Param("n_unlabelled", result.n_unlabelled)
+    for name, value in result.student.chosen.items():
+        yield Param(f"chosen.{name}", value)
+    for name, value in result.student_side.scores.metrics().items():
+        yield Metric(f"test_{name}", value)
+    yield Metric("test_teacher_macro_f1", result.teacher_side.scores.macro_f1.value)
+    yield Metric("share_kept", result.share_kept)
+    for name, side in (("", result.student_side), ("teacher_", result.teacher_side)):
+        yield Metric(f"{name}paragraphs_per_s", side.speed.per_s)
+        yield Metric(f"{name}bytes", side.n_bytes)
