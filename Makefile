@@ -21,9 +21,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,labels]'
 	@touch $@
 
-# What only the tests and checks need comes with them.
+# What only the tests and checks need comes with them. The launcher for Ray asks for an old cloudpickle, works with the new one, and is here for one test.
 $(VENV)/.complete: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,labels,scale,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps hydra-ray-launcher
 	@touch $@
 
 install: $(VENV)/.installed

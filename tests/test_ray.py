@@ -24,7 +24,7 @@ from cli_parts import process_environ, run_process
 from crosshead.batch import ray_job
 from crosshead.batch.inputs import Source
 from crosshead.batch.plan import Segment, Unit
-from crosshead.batch.ray_job import UNITS_IN_FLIGHT, _Team, from_json
+from crosshead.batch.ray_job import UNITS_IN_FLIGHT, _Team, cores_of_each, from_json
 from crosshead.batch.reading import Reader
 from crosshead.batch.worker import Done, Job
 from crosshead.cli import main
@@ -175,6 +175,22 @@ def test_a_unit_comes_back_from_its_way_through_ray(text: str, number: int, is_w
     assert from_json(as_json(unit)) == unit
 
 
+@given(st.integers(1, 40), st.lists(st.integers(0, 64), min_size=1, max_size=6))
+def test_actors_share_the_cores_and_all_of_them_find_a_place(n_workers: int, cores: list[int]) -> None:
+    share = cores_of_each(n_workers, cores)
+    assert share >= 1
+    if n_workers <= sum(cores):
+        assert sum(there // share for there in cores) >= n_workers
+    else:
+        assert share == 1
+    assert cores_of_each(None, cores) == 1
+
+
+def test_one_worker_has_all_cores_of_one_machine_as_without_ray() -> None:
+    assert [cores_of_each(n, [2]) for n in (1, 2, 3)] == [2, 1, 1]
+    assert [cores_of_each(n, [4, 4]) for n in (1, 2, 3, 8)] == [4, 4, 2, 1]
+
+
 def test_an_actor_tells_what_went_wrong_and_never_raises(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +296,9 @@ class FakeRay:
     def cluster_resources(self) -> dict[str, float]:
         return {"CPU": 3.0}
 
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"CPU": 3.0}}, {"Alive": False, "Resources": {"CPU": 64.0}}]
+
 
 def done_by(fake: FakeRay, monkeypatch: pytest.MonkeyPatch, n_units: int = 7) -> Iterator[int]:
     monkeypatch.setitem(sys.modules, "ray", fake)
@@ -323,4 +342,4 @@ def test_that_no_actor_can_start_is_told(monkeypatch: pytest.MonkeyPatch, caplog
 
     monkeypatch.setattr(fake, "wait", wait)
     assert sorted(done_by(fake, monkeypatch)) == list(range(7))
-    assert caplog.messages == ["no actor could start yet: each waits for a core and 1 GiB of memory that Ray has free"]
+    assert caplog.messages == ["no actor could start yet: each waits for cores and 1 GiB of memory that Ray has free"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,8 +36,7 @@ def test_two_jobs_on_a_real_ray_are_children_of_one_parent_run(tmp_path: Path) -
     project = small_project.make(tmp_path / "project")
     prepare.run(small_project.settings(project))
     command = [sys.executable, "-m", "crosshead", "train", "-m", *WORDS, "classifier.C=1,2", *HERE]
-    path = os.environ.get("PYTHONPATH", "")  # the launcher may lie outside of the environment: it is in no extra
-    environ = process_environ(project, RAY_USAGE_STATS_ENABLED="0", COLUMNS="200", PYTHONPATH=path)
+    environ = process_environ(project, RAY_USAGE_STATS_ENABLED="0", COLUMNS="200")
     done = subprocess.run(command, cwd=project, env=environ, capture_output=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
     assert done.stdout.startswith(b"2 jobs\n")

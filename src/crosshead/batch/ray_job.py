@@ -84,13 +84,23 @@ def _work(cluster: Cluster, job: Job, units: Sequence[Unit], watcher: Watcher) -
     _connect(cluster)
     try:
         bundle = ray.put({str(name): content for name, content in _bundle_files(Path(job.model))})
-        for done in _Team(replace(job, n_threads=1), bundle, cluster.n_workers).do(units):
+        for done in _Team(job, bundle, cluster.n_workers).do(units):
             watcher.tagged(done.n_records, done.n_paragraphs)
             yield done
     finally:
         if not was_there:
             with _without_stderr():
                 ray.shutdown()
+
+
+def cores_of_each(n_workers: int | None, cores: Sequence[int]) -> int:
+    """Return how many cores each actor has on machines of so many ``cores``: one, or what ``n_workers`` leave it."""
+    if n_workers is None:
+        return 1
+    share = max(1, min(max(cores, default=1), sum(cores) // n_workers))
+    while share > 1 and sum(there // share for there in cores) < n_workers:
+        share -= 1
+    return share
 
 
 def _connect(cluster: Cluster) -> None:
@@ -143,7 +153,7 @@ class _Team:
     """The actors, and what each of them has to do."""
 
     def __init__(self, job: Job, bundle: Any, n_workers: int | None) -> None:
-        self._given = asdict(job), [bundle]  # in a list it stays a reference: one actor a machine fetches it
+        self._job, self._bundle = job, [bundle]  # in a list it stays a reference: one actor a machine fetches it
         self._n_workers = n_workers
         self._actors: list[Any] = []
         self._ready: list[Any] = []
@@ -185,14 +195,17 @@ class _Team:
             self._hire()
         if self._began and monotonic() - self._began > TELL_AFTER_S:
             self._began = 0.0
-            log.warning("no actor could start yet: each waits for a core and 1 GiB of memory that Ray has free")
+            log.warning("no actor could start yet: each waits for cores and 1 GiB of memory that Ray has free")
 
     def _hire(self) -> None:
         import ray
 
+        cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+        n_cpus = cores_of_each(self._n_workers, cores)
         # Each task in hand has a thread of its own, so that one unit is read while another is tagged.
-        options = {"num_cpus": 1, "memory": MEMORY_PER_ACTOR, "max_concurrency": UNITS_IN_FLIGHT}
-        actor = ray.remote(Actor).options(**options).remote(*self._given)
+        options = {"num_cpus": n_cpus, "memory": MEMORY_PER_ACTOR, "max_concurrency": UNITS_IN_FLIGHT}
+        given = asdict(replace(self._job, n_threads=n_cpus))
+        actor = ray.remote(Actor).options(**options).remote(given, self._bundle)
         self._actors.append(actor)
         self._tasks[actor.ready.remote()] = actor, None
 
