@@ -225,7 +225,8 @@ def bundle_format() -> str:
         f"Format {bundle.FORMAT} of `{bundle.MANIFEST}`:",
         table(("key", "meaning"), ((f"`{key}`", told) for key, told in MANIFEST_KEYS.items())),
         "When a bundle is saved it is loaded again and compared with the tagger in memory on held-out articles. A "
-        f"probability that differs by more than {bundle.LARGEST_DIFFERENCE:g} stops the saving.",
+        f"probability that differs by more than {bundle.LARGEST_DIFFERENCE:g} stops the saving "
+        f"({bundle.LARGEST_ACROSS_ENGINES:g} where training used another engine, such as a graphics processor).",
         "`sklearn/` is for inspection and further training; tagging never reads it. It is opened with skops, which "
         f"builds types of its own list and these: {trusted}. That list is in the code and never in a bundle.",
     )

@@ -62,7 +62,7 @@ TOOLS: dict[str, set[str]] = {
     "hydra": {"settings", "search.sweeps"},
     "optuna": {"search.study"},
     "omegaconf": {"settings"},
-    "torch": {"encoders.export", "training.finetuning"},
+    "torch": {"encoders.export", "encoders.torch_engine", "training.finetuning"},
     "sentence_transformers": {"encoders.export"},
     "transformers": {"encoders.export"},
     "onnxruntime": {"encoders.engines"},

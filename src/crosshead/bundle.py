@@ -37,6 +37,9 @@ FORMAT = 1
 MANIFEST, HEADS_FILE = "manifest.json", "heads.safetensors"
 LARGEST_DIFFERENCE = 1e-3
 """A bundle whose probabilities differ by more from the tagger that it was saved from is not written."""
+LARGEST_ACROSS_ENGINES = 0.03
+"""The same where training had its vectors from another engine than the one that the bundle takes on this machine.
+bf16 against float32, on 465 held-out paragraphs: 0.005 at most, and no other section type."""
 
 TRUSTED_TYPES: tuple[str, ...] = ("sklearn.linear_model._stochastic_gradient.SGDClassifier",)
 """scikit-learn types beyond skops' own list that ``load_estimators`` may build; the list is never in a bundle."""
@@ -103,7 +106,7 @@ def save(
     with new_folder(folder) as made:
         _write(tagger, made, encoder_dir, estimators or {}, about or {})
         if check is not None:
-            _check_same(made, *check)
+            _check_same(tagger, made, *check)
     return digest(folder)
 
 
@@ -194,14 +197,23 @@ def _skops_io() -> Any:
     return skops.io
 
 
-def _check_same(work: Path, articles: list[list[str]], expected: NDArray[np.float64]) -> None:
-    difference = float(np.abs(load(work).predict_proba(articles) - expected).max()) if len(expected) else 0.0
-    if not difference <= LARGEST_DIFFERENCE:
+def _check_same(tagger: Tagger, work: Path, articles: list[list[str]], expected: NDArray[np.float64]) -> None:
+    saved = load(work)
+    difference = float(np.abs(saved.predict_proba(articles) - expected).max()) if len(expected) else 0.0
+    allowed = LARGEST_DIFFERENCE if _computes(saved) == _computes(tagger) else LARGEST_ACROSS_ENGINES
+    if not difference <= allowed:
         raise BundleError(
             f"the saved tagger's probabilities differ by {difference:.2g} from those in training; "
-            f"at most {LARGEST_DIFFERENCE} is allowed; nothing was saved. "
+            f"at most {allowed} is allowed; nothing was saved. "
             "Use the same engine for training and saving: encoder.engine=auto"
         )
+
+
+def _computes(tagger: Tagger) -> str:
+    """Name what computes a tagger's vectors; empty where that is not known."""
+    encoder = tagger.encoder
+    choice = getattr(encoder, "choice", None)
+    return str(choice.computes if choice is not None else getattr(encoder, "computes", ""))
 
 
 # -- loading ---------------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ class EncoderSettings(_Settings):
     sha256: str | None
     prompt: str
     max_tokens: int | None = Field(default=None, ge=8)
-    engine: Literal["auto", "openvino", "onnxruntime"]
+    engine: Literal["auto", "openvino", "onnxruntime", "torch"]
     kind: Literal["graph", "static"] = "graph"
     """The model itself, or token vectors distilled from it."""
     dimensions: int = Field(default=256, ge=1)

@@ -20,8 +20,7 @@ def engine_of(manifest: Mapping[str, Any]) -> str:
 
     if not manifest.get("encoder"):
         return "none"
-    choice = choose()
-    return f"{choice.engine} {choice.precision}"
+    return choose().computes
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 from collections.abc import Iterator
@@ -123,6 +124,12 @@ def _processor() -> Iterator[Fact]:
         yield Fact("engine", str(error), Exit.MODEL)
     else:
         yield Fact("engine", f"{choice.engine}, {choice.precision}: {choice.reason}")
+    if importlib.util.find_spec("torch") is not None:
+        from crosshead.encoders.torch_engine import choice_of, device_for
+
+        device = device_for("auto")
+        told = choice_of(device) if device else None
+        yield Fact("training on", f"{told.engine}, {told.precision}: {told.reason}" if told else "the same engine")
 
 
 def _without_champion(root: Path | None) -> str:

@@ -57,9 +57,12 @@ class CachedEncoder:
         fingerprint: str,
         n_dimensions: int,
         max_tokens: int,
+        computes: str = "",
         report: Callable[[int, int], None] | None = None,
     ) -> None:
         self.fingerprint = fingerprint
+        self.computes = computes
+        """What decides the last digits of its vectors, as `engines.Choice.computes` names it."""
         self.n_dimensions = n_dimensions
         self.max_tokens = max_tokens
         self.path = folder / f"{fingerprint[:32]}.sqlite"

@@ -38,6 +38,11 @@ class Choice:
     precision: str
     reason: str
 
+    @property
+    def computes(self) -> str:
+        """Name what decides the last digits of a vector."""
+        return f"{self.engine} {self.precision}"
+
 
 class Engine(Protocol):
     """Runs a graph over batches."""

@@ -50,6 +50,12 @@ def find_source(source: str) -> str:
     return str(importlib.resources.files(package) / "model")
 
 
+def weights_folder(source: str) -> Path:
+    """Return the folder of the model that ``source`` names, fetched by name where it is neither folder nor package."""
+    folder = Path(find_source(source))
+    return folder if folder.is_dir() else from_hub(source)
+
+
 def weights_digest(folder: Path) -> str:
     """Sha256 of the model's weights file or files."""
     files = sorted(folder.rglob("*.safetensors"))
@@ -105,15 +111,15 @@ def export(folder: Path, target: Path, *, name: str, prompt: str = "", max_token
     return about
 
 
-def load_model(folder: Path) -> Any:
-    """Load a sentence-transformers model for the processor, and ask no hub."""
+def load_model(folder: Path, device: str = "cpu") -> Any:
+    """Load a sentence-transformers model, and ask no hub."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     import transformers
     from sentence_transformers import SentenceTransformer
 
     transformers.utils.logging.disable_progress_bar()
-    return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    return SentenceTransformer(str(folder), device=device, local_files_only=True)
 
 
 def _write_graph(model: Any, path: Path) -> None:
@@ -185,9 +191,7 @@ def graph_for(
 
     Torch and sentence-transformers are imported only when there is something to export.
     """
-    folder = Path(find_source(source))
-    if not folder.is_dir():
-        folder = from_hub(source)
+    folder = weights_folder(source)
     digest = weights_digest(folder)
     check_digest(source, digest, sha256)
     target = graphs_dir / fingerprint(digest, folder, prompt, max_tokens)[:16]

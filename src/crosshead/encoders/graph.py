@@ -83,6 +83,7 @@ class GraphEncoder:
         self.fingerprint = self.about.fingerprint
         self.n_dimensions = self.about.n_dimensions
         self.max_tokens = NO_WINDOW if self.about.long == "windows" else self.about.max_tokens
+        self.tokens_per_batch = TOKENS_PER_BATCH
         self._n_threads = n_threads
         self._compiled_dir = compiled_dir
         self._engine: Engine | None = None
@@ -91,13 +92,7 @@ class GraphEncoder:
     def load(self) -> None:
         """Load engine and tokenizer now rather than at the first text."""
         if self._engine is None:
-            self._engine = start(
-                self.choice,
-                self.folder / GRAPH,
-                self.fingerprint,
-                n_threads=self._n_threads,
-                cache_dir=self._compiled_dir,
-            )
+            self._engine = self._start()
         if self._tokenizer is None:
             from tokenizers import Tokenizer
 
@@ -105,6 +100,10 @@ class GraphEncoder:
             tokenizer.no_padding()
             tokenizer.no_truncation()
             self._tokenizer = tokenizer
+
+    def _start(self) -> Engine:
+        graph = self.folder / GRAPH
+        return start(self.choice, graph, self.fingerprint, n_threads=self._n_threads, cache_dir=self._compiled_dir)
 
     @property
     def tokenizer(self) -> Any:
@@ -114,7 +113,7 @@ class GraphEncoder:
     def encode_ids(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Encode rows of token ids, special tokens included, all of one length."""
         self.load()
-        size = max(1, TOKENS_PER_BATCH // ids.shape[1])
+        size = max(1, self.tokens_per_batch // ids.shape[1])
         batches = (
             (slice(first, first + size), ids[first : first + size], np.ones_like(ids[first : first + size]))
             for first in range(0, len(ids), size)
@@ -170,7 +169,7 @@ class GraphEncoder:
         padded = np.minimum(-(-lengths // LENGTH_STEP) * LENGTH_STEP, max(self.about.max_tokens, int(lengths.max())))
         for length in np.unique(padded)[::-1]:
             rows = np.flatnonzero(padded == length)
-            size = max(1, TOKENS_PER_BATCH // int(length))
+            size = max(1, self.tokens_per_batch // int(length))
             for first in range(0, len(rows), size):
                 batch = rows[first : first + size]
                 ids = np.zeros((len(batch), int(length)), dtype=np.int64)

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from crosshead.encoders.cache import CachedEncoder
-from crosshead.encoders.export import graph_for
+from crosshead.encoders.export import graph_for, weights_folder
 from crosshead.encoders.graph import GraphEncoder
 from crosshead.encoders.saved import from_folder
 from crosshead.encoders.static import N_DIMENSIONS, StaticEncoder, static_for
+from crosshead.encoders.torch_engine import TorchEncoder, device_for
 
 
 def open_encoder(
@@ -39,8 +40,12 @@ def open_encoder(
     folder = graph_for(
         source, cache_dir / "graphs", name=name, sha256=sha256, prompt=prompt, max_tokens=max_tokens, long=long
     )
+    device = device_for(engine)
     if kind == "static":
-        folder = static_for(folder, cache_dir / "graphs", n_dimensions=n_dimensions, engine=engine)
+        of_graph = "auto" if engine == "torch" else engine
+        folder = static_for(folder, cache_dir / "graphs", n_dimensions=n_dimensions, engine=of_graph)
+    elif device is not None:
+        return with_cache(TorchEncoder(folder, weights_folder(source), device), cache_dir, report), folder
     encoder = from_folder(folder, engine=engine, compiled_dir=cache_dir / "compiled")
     return with_cache(encoder, cache_dir, report), folder
 
@@ -55,5 +60,6 @@ def with_cache(
         fingerprint=graph.fingerprint,
         n_dimensions=graph.n_dimensions,
         max_tokens=graph.max_tokens,
+        computes=graph.choice.computes,
         report=report,
     )
