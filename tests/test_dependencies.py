@@ -1,4 +1,4 @@
-"""What is depended on: bounds that are tried, pins that fit them, licences that are looked at, an SBOM that names all."""
+"""What is depended on: bounds that are tried, pins that fit them, licences looked at, an SBOM that names all."""
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ def test_the_lowest_version_that_is_allowed_is_the_one_that_is_tried(name: str) 
 @pytest.mark.parametrize("file", ["constraints.txt", "constraints-lowest.txt"])
 def test_every_pin_is_in_its_range(file: str) -> None:
     pinned = pins(file)
-    missing = (
-        set(DIRECT) - set(pinned) - ({"gcsfs"} if file == "constraints.txt" else set())
-    )  # no `make` installs [gcs]
+    missing = set(DIRECT) - set(pinned) - ({"gcsfs"} if file == "constraints.txt" else set())
     assert missing == set()
     outside = [name for name, asked in DIRECT.items() if name in pinned and pinned[name] not in asked.specifier]
     assert outside == []
