@@ -65,12 +65,12 @@ docs: $(VENV)/.complete
 
 # The last commit and not the working tree: what is not committed gets into no wheel.
 wheel: $(VENV)/.complete
-	@rm -rf .cache/wheel && mkdir -p .cache/wheel $(DIST)
+	@rm -rf .cache/wheel && mkdir -p .cache/wheel "$(DIST)"
 	@git archive HEAD | tar -x -C .cache/wheel
-	@cd .cache/wheel && SOURCE_DATE_EPOCH=$$(git -C $(CURDIR) log -1 --format=%ct) \
-	$(abspath $(BIN))/python -m hatchling build -d $(abspath $(DIST)) >/dev/null
+	@bin="$$(cd "$(BIN)" && pwd)" out="$$(cd "$(DIST)" && pwd)" SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)"; \
+	export SOURCE_DATE_EPOCH; cd .cache/wheel && "$$bin/python" -m hatchling build -d "$$out" >/dev/null
 	@rm -rf .cache/wheel
-	@$(BIN)/python -m pip hash $(DIST)/crosshead-*
+	@"$(BIN)/python" -m pip hash "$(DIST)"/crosshead-*
 
 sbom: $(VENV)/.complete
 	@mkdir -p $(DIST)
