@@ -75,7 +75,7 @@ TOOLS: dict[str, set[str]] = {
     "py3langid": {"monitoring.language"},
     "jinja2": {"reporting.report", "reporting.cards"},
     "skops": {"bundle"},
-    "safetensors": {"bundle", "encoders.static", "training.finetuning"},
+    "safetensors": {"bundle", "encoders.source", "encoders.static", "training.finetuning"},
     "trafilatura": {"readers.html"},
     "fastapi": {
         "labelling.app",

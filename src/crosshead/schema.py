@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf
 from sklearn.base import ClassifierMixin
 
 from crosshead.search.space import SearchSettings
@@ -17,6 +17,19 @@ from crosshead.taxonomy import Taxonomy
 from crosshead.training.views import ViewSpec
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _no_empty_source(value: str) -> str:
+    if not value.strip():
+        raise ValueError(
+            "name a folder with a sentence-transformers model, a model, or 'package:<name>'; to do without an encoder, "
+            "say encoder=tfidf"
+        )
+    return value
+
+
+Source = Annotated[str, AfterValidator(_no_empty_source)]
+"""What `encoders.source` can find."""
 
 
 class _Settings(BaseModel):
@@ -45,7 +58,7 @@ class EncoderSettings(_Settings):
     """Which sentence-transformers model turns text into vectors."""
 
     name: str
-    source: str | None
+    source: Source | None
     sha256: str | None
     prompt: str
     max_tokens: int | None = Field(default=None, ge=8)

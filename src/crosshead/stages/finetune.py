@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from crosshead.corpora import labelled
 from crosshead.corpora.corpus import read_summary, read_table
 from crosshead.corpora.splits import split_test
-from crosshead.encoders.export import check_digest, find_source, from_hub, weights_digest
+from crosshead.encoders.source import check_digest, source_folder, weights_digest
 from crosshead.encoders.tuned import TUNED_FILE, Tuned, text_digest
 from crosshead.errors import ConfigError
 from crosshead.records.lineage import git_state, lineage
@@ -119,10 +119,7 @@ def _source(settings: Settings) -> Path:
         raise ConfigError(
             f"encoder {settings.encoder.name!r} has nothing to fine-tune; choose one with weights: encoder=minilm"
         )
-    folder = Path(find_source(settings.encoder.source))
-    folder = folder if folder.is_absolute() else settings.root / folder
-    if not folder.is_dir():
-        folder = from_hub(settings.encoder.source)
+    folder = source_folder(settings.encoder.source)
     check_digest(settings.encoder.source, weights_digest(folder), settings.encoder.sha256)
     return folder
 

@@ -298,7 +298,7 @@ def _rng(recipe: Recipe, epoch: int) -> np.random.Generator:
 
 def _digest(folder: Path, ids: Sequence[Sequence[int]], y: Rows, learned: Rows, recipe: Recipe) -> str:
     """Name the work, so that a checkpoint of other work is not taken up."""
-    from crosshead.encoders.export import weights_digest
+    from crosshead.encoders.source import weights_digest
 
     said = json.dumps([weights_digest(folder), asdict(recipe), list(map(list, ids)), y.tolist(), learned.tolist()])
     return hashlib.sha256(said.encode()).hexdigest()
