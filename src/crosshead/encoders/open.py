@@ -10,6 +10,7 @@ from crosshead.encoders.export import graph_for
 from crosshead.encoders.graph import GraphEncoder
 from crosshead.encoders.saved import from_folder
 from crosshead.encoders.static import N_DIMENSIONS, StaticEncoder, static_for
+from crosshead.encoders.tuned import Tuned
 
 
 def open_encoder(
@@ -24,11 +25,13 @@ def open_encoder(
     kind: str = "graph",
     n_dimensions: int = N_DIMENSIONS,
     long: str = "cut",
+    finetuned: bool = False,
     report: Callable[[int, int], None] | None = None,
 ) -> tuple[CachedEncoder, Path]:
     """Return the encoder and the folder of its graph, exporting the graph where it is not there yet.
 
     ``kind="static"`` distils the encoder that ``source`` names, and ``n_dimensions`` are kept of its vectors.
+    ``finetuned`` says that the source must hold the note of what it has seen.
     Vectors of different engines are kept apart: they differ in their last bits.
 
     Raises
@@ -36,6 +39,7 @@ def open_encoder(
     EncoderError
         If the weights are missing, not the expected ones, or cannot be exported faithfully.
     """
+    Tuned.of(source, required=finetuned)
     folder = graph_for(
         source, cache_dir / "graphs", name=name, sha256=sha256, prompt=prompt, max_tokens=max_tokens, long=long
     )

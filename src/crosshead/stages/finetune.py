@@ -119,6 +119,13 @@ def _source(settings: Settings) -> Path:
         raise ConfigError(
             f"encoder {settings.encoder.name!r} has nothing to fine-tune; choose one with weights: encoder=minilm"
         )
+    if settings.encoder.kind == "static":
+        raise ConfigError(
+            f"encoder {settings.encoder.name!r} is static: token vectors that are looked up have no layers to learn; "
+            "fine-tune the transformer that they are made of: crosshead finetune encoder=minilm. Token vectors of "
+            "the result are encoder=static encoder.source=models/finetuned encoder.sha256=null"
+        )
+    settings.encoder.tuned()  # refuses what should say what it has seen, and does not
     folder = source_folder(settings.encoder.source)
     check_digest(settings.encoder.source, weights_digest(folder), settings.encoder.sha256)
     return folder
