@@ -103,6 +103,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (["tga"], "there is no command 'tga'; did you mean 'tag'?"),
+        (["fine-tune"], "there is no command 'fine-tune'; did you mean 'finetune'?"),
+        (["fintune"], "there is no command 'fintune'; did you mean 'finetune'?"),
+        (["fine", "tune"], "there is no command 'fine'; did you mean 'finetune'?"),
+        (["tune", "encoder=minilm"], "there is no command 'tune'; did you mean 'finetune'?"),
         (["nonsense"], "there is no command 'nonsense'; there are tag, serve"),
         (["--verison"], "No such option '--verison'"),
         (["tag"], "Missing argument 'FILE...'"),
