@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -397,13 +398,35 @@ def test_the_command_says_what_came_out_and_what_is_next(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from crosshead.cli import main
+    from crosshead.settings import load_settings
 
     monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
-    overrides = ("encoder=custom", "encoder.source=models/base", "tracking=none", "finetune.output=models/again")
-    assert main(["finetune", *overrides, *SMALL]) == 0
+    tuning = ("encoder=custom", "encoder.source=models/base", "finetune.output=models/again it is", *SMALL[:3])
+    kept = ("tracking=none", "corpus.test_share=0.3", "seed=0", "folds=2", "curve_shares=[]")
+    assert main(["finetune", *tuning, *kept]) == 0
     told = capsys.readouterr().out
     assert "kept from it" in told
-    assert "crosshead run encoder=finetuned" in told
-    assert json.loads((project / "models" / "again" / TUNED_FILE).read_text(encoding="utf-8"))["base"] == "custom"
-    digest = text_digest("a")
-    assert len(digest) == 16
+    assert json.loads((project / "models" / "again it is" / TUNED_FILE).read_text(encoding="utf-8"))["base"] == "custom"
+    (line,) = (line for line in told.splitlines() if line.startswith("next:"))
+    words = shlex.split(line.removeprefix("next:"))
+    assert words == ["crosshead", "run", "encoder=finetuned", *kept, 'encoder.source="models/again it is"']
+    assert load_settings(words[2:], project).encoder.source == str(project / "models" / "again it is")
+    assert main(words[1:]) == 0
+    assert "the encoder was fine-tuned on" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_is_next_after_an_encoder_of_another_shape(project: Path) -> None:
+    from crosshead.cli.finetune import next_overrides
+    from crosshead.settings import load_settings
+
+    given = ["encoder=custom", "encoder.source=models/base", "encoder.prompt='query: '", "encoder.max_tokens=32"]
+    other = ["corpus=own", "corpus.articles=[data/articles]", "seed=3", "experiment=words", "~finetune"]
+    settings = load_settings([*given, "encoder.long=windows", *other[:3], "finetune=default"], project)
+    words = next_overrides([*given, *other, "finetune.layers=1"], settings, project / "models" / "finetuned")
+    assert words[:5] == ["encoder=finetuned", *other[:4]]
+    again = load_settings(words, project)
+    assert again.encoder.source == str(project / "models" / "finetuned")
+    assert (again.encoder.prompt, again.encoder.max_tokens, again.encoder.long) == ("query: ", 32, "windows")
+    assert (again.seed, again.corpus.articles) == (3, ["data/articles"])
+    plain = load_settings(["finetune=default"], project)
+    assert next_overrides([], plain, project / "models" / "finetuned") == ["encoder=finetuned"]
