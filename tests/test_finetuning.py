@@ -346,6 +346,12 @@ def test_token_vectors_are_not_fine_tuned(
     assert "crosshead finetune encoder=minilm" in told
 
 
+def test_other_users_may_read_the_encoder(project: Path) -> None:
+    folder = project / "models" / "finetuned"
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in files} == {folder.stat().st_mode & 0o666}
+
+
 def test_nothing_half_done_is_left_behind(project: Path) -> None:
     assert not list((project / "models").glob(".finetuned*.work"))
     assert not list((project / "models").glob(".finetuned-*"))
