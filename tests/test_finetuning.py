@@ -346,6 +346,40 @@ def test_token_vectors_are_not_fine_tuned(
     assert "crosshead finetune encoder=minilm" in told
 
 
+def test_a_sweep_does_not_declare_it_the_best_of_others(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from crosshead.cli import main
+
+    monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
+    monkeypatch.setenv("CROSSHEAD_ENCODER", "models/base")
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["train", "-m", "encoder=finetuned,custom", "views=embedding", "folds=2", "tracking=none"]) == 0
+    told = capsys.readouterr().out
+    lines = told.splitlines()
+    assert "paragraphs" in lines[1]
+    assert lines[2].startswith("encoder=custom")
+    assert lines[3].startswith("encoder=finetuned")
+    assert "*" in lines[3]
+    assert "* Ranked apart, and never the best" in told
+    assert "crosshead train encoder=custom" in lines[-1]
+
+
+def test_a_search_says_on_what_it_was_measured(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from crosshead.cli import main
+
+    monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
+    small = ["search.trials=1", "search.startup_trials=1", "folds=2", "tracking=none"]
+    assert main(["search", "encoder=finetuned", *small]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "note: the encoder was fine-tuned on" in told
+    assert "cross-validation and calibration use the other" in told
+    (experiment,) = (project / "models" / "search").glob("*/best.yaml")
+    assert "the encoder was fine-tuned on" in experiment.read_text(encoding="utf-8")
+
+
 def test_other_users_may_read_the_encoder(project: Path) -> None:
     folder = project / "models" / "finetuned"
     files = [path for path in folder.rglob("*") if path.is_file()]
