@@ -85,8 +85,8 @@ class Sweep:
         if self.apart:
             notes.append(
                 f"{APART} Ranked apart, and never the best: the encoder was fine-tuned on some of the paragraphs, so "
-                "the job was measured on the others alone. Its difference is on those that the best job has too, and its "
-                "models learned from more articles there."
+                "the job was measured on the others alone. Its difference is on those that the best job has too, and "
+                "its models learned from more articles there."
             )
         return notes
 
