@@ -20,6 +20,21 @@ from crosshead.training.views import ViewSpec
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
+def _no_empty_name(value: str) -> str:
+    if not value.strip():
+        raise ValueError("name a file, a folder or a pattern; an empty name is none")
+    return value
+
+
+def _some_names(value: list[str]) -> list[str]:
+    if not value:
+        raise ValueError("name the articles to hold out, or null to hold out corpus.test_share of all")
+    return value
+
+
+FileName = Annotated[str, AfterValidator(_no_empty_name)]
+
+
 def _no_empty_source(value: str) -> str:
     if not value.strip():
         raise ValueError(
@@ -40,14 +55,14 @@ class _Settings(BaseModel):
 class CorpusSettings(_Settings):
     """Where the articles are and how they become a paragraph table."""
 
-    articles: list[str]
+    articles: list[FileName]
     annotations: Path | None
     contrast_sets: Path | None
     labels: Literal["annotations", "headings", "both", "given"]
     """Given: the articles' own table names a section type for each paragraph."""
     licence: str | None = None
     """Of the articles' texts; the model card states it."""
-    test_articles: list[str] | None = None
+    test_articles: Annotated[list[FileName], AfterValidator(_some_names)] | None = None
     """Articles that are held out, where they were chosen beforehand; else ``test_share`` of all are."""
     test_share: float = Field(gt=0, lt=1)
     boilerplate: Literal["leave_out", "keep"] = "leave_out"
