@@ -17,11 +17,11 @@ import pytest
 
 from cli_parts import ARTICLE, process_environ, run_process
 from crosshead.cli import main
-from crosshead.cli.environment import DEFAULTS
 from crosshead.cli.exits import MEANINGS, Exit
 from crosshead.cli.group import SECTIONS, crosshead
 from crosshead.cli.output import console
 from crosshead.cli.words import counted, printable
+from crosshead.environment import DEFAULTS
 from crosshead.errors import BundleError, ConfigError, CrossheadError, DataError, TrackingError
 
 COMMANDS = {name: summary for section in SECTIONS.values() for name, (_, summary) in section.items()}
