@@ -59,11 +59,18 @@ ORDER = list(LAYERS)
 
 # Each outside tool is known to these modules alone.
 TOOLS: dict[str, set[str]] = {
-    "mlflow": {"records.mlflow_store", "records.tracking", "releases.registry", "records.mlflow_files", "mlflow_model"},
+    "mlflow": {
+        "records.mlflow_store",
+        "records.sending",
+        "records.tracking",
+        "releases.registry",
+        "records.mlflow_files",
+        "mlflow_model",
+    },
     "hydra": {"settings", "search.sweeps"},
     "optuna": {"search.study"},
     "omegaconf": {"settings"},
-    "torch": {"encoders.export", "training.finetuning"},
+    "torch": {"encoders.export", "training.finetuning", "training.upper_layers"},
     "sentence_transformers": {"encoders.export"},
     "transformers": {"encoders.export"},
     "onnxruntime": {"encoders.engines"},

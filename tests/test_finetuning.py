@@ -20,8 +20,9 @@ import tiny
 import tiny_transformer
 from crosshead.encoders.tuned import TUNED_FILE, Tuned, text_digest
 from crosshead.errors import ConfigError, DataError, EncoderError
-from crosshead.training import finetuning
-from crosshead.training.finetuning import Epoch, Recipe, finetune, in_batches
+from crosshead.training import finetuning, upper_layers
+from crosshead.training.finetuning import Epoch, finetune
+from crosshead.training.upper_layers import Recipe, in_batches
 
 RECIPE = Recipe(
     layers=1,
@@ -70,12 +71,12 @@ def test_the_upper_layers_learn_and_the_others_stay(model_dir: Path, tmp_path: P
 
 def test_what_the_frozen_layers_left_is_what_the_whole_model_computes(model_dir: Path) -> None:
     texts = tiny.training_rows()[0]
-    tuner = finetuning.Tuner(model_dir, RECIPE, 4, "cpu")
-    tuner._dtype = finetuning.torch.float32
+    tuner = upper_layers.Tuner(model_dir, RECIPE, 4, "cpu")
+    tuner._dtype = upper_layers.torch.float32
     states = tuner.lower(tuner.tokenise(texts), lambda what, done, total: None)
-    with finetuning.torch.inference_mode():
-        tuner.head.weight[:, :] = finetuning.torch.eye(4, tiny_transformer.N_HIDDEN)
-        found = tuner.logits(states).numpy() / finetuning.HEAD_SCALE
+    with upper_layers.torch.inference_mode():
+        tuner.head.weight[:, :] = upper_layers.torch.eye(4, tiny_transformer.N_HIDDEN)
+        found = tuner.logits(states).numpy() / upper_layers.HEAD_SCALE
     wanted = tuner.model.encode(texts, normalize_embeddings=True, show_progress_bar=False)[:, :4]
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
@@ -165,7 +166,7 @@ def test_a_checkpoint_of_other_work_is_not_taken_up(
 
 def test_more_layers_than_there_are(model_dir: Path) -> None:
     with pytest.raises(ConfigError, match=r"finetune\.layers is 9; 'model' has 3 layers"):
-        finetuning.Tuner(model_dir, replace(RECIPE, layers=9), 4)
+        upper_layers.Tuner(model_dir, replace(RECIPE, layers=9), 4)
 
 
 def test_a_model_of_another_make(tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ def test_a_model_of_another_make(tmp_path: Path) -> None:
     static = StaticEmbedding(Tokenizer(WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]")), embedding_dim=8)
     SentenceTransformer(modules=[static], device="cpu").save(str(tmp_path / "words"), create_model_card=False)
     with pytest.raises(EncoderError, match=r"'words' cannot be fine-tuned: it is built from StaticEmbedding"):
-        finetuning.Tuner(tmp_path / "words", RECIPE, 4)
+        upper_layers.Tuner(tmp_path / "words", RECIPE, 4)
 
 
 def test_a_damaged_note_beside_the_weights(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ class PromotionSettings(_Settings):
 
 
 class FinetuneSettings(_Settings):
-    """How `crosshead finetune` teaches an encoder; `finetuning.Recipe` says what each means."""
+    """How `crosshead finetune` teaches an encoder; `upper_layers.Recipe` says what each means."""
 
     layers: int = Field(ge=1)
     epochs: int = Field(ge=1, le=100)

@@ -23,7 +23,8 @@ from crosshead.records.tracking import Tracking
 from crosshead.schema import FinetuneSettings, Settings
 from crosshead.settings import config_digest, to_yaml
 from crosshead.text import normalise
-from crosshead.training.finetuning import Epoch, Recipe, best_device, finetune
+from crosshead.training.finetuning import Epoch, finetune
+from crosshead.training.upper_layers import Recipe, best_device
 from crosshead.whole import new_folder
 
 Report = Callable[[str, int, int], None]
