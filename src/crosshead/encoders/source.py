@@ -151,6 +151,7 @@ def check_loaded(model: Any, folder: Path) -> None:
 
 def _ends(name: str) -> list[str]:
     parts = name.split(".")
+    parts = parts[1:] if parts[0].isdigit() else parts  # the number of the module, which its own file does not know
     return [".".join(parts[i:]) for i in range(max(1, len(parts) - 2))]
 
 
