@@ -91,7 +91,7 @@ def _fill(root: Path) -> None:
     """Lay down the files that the pages name."""
     articles = sorted((ROOT / "data" / "articles").glob("w[2-5]*.md"))
     headed = [path for path in articles if "\n## " in path.read_text(encoding="utf-8")]
-    for folder, chosen in (("my_articles", headed[:40]), ("archive", articles[-8:]), ("football", [])):
+    for folder, chosen in (("my_articles", headed[:40]), ("archive", articles[-8:])):
         (root / folder).mkdir()
         for path in chosen:
             shutil.copyfile(path, root / folder / path.name)
@@ -111,11 +111,6 @@ def _fill(root: Path) -> None:
         feed = "".join(f'{{"article_id": "{month}-{i}", "paragraphs": {_json(t)}}}\n' for i, t in enumerate(texts))
         (root / "feeds" / f"{month}.jsonl").write_text(feed, encoding="utf-8")
     _label(root / "labelled", articles[40:80])
-    football = "# Town against Harbour\n\n## On the pitch\n\n{a}\n\n## Transfers\n\n{b}\n\n## Tickets\n\n{c}\n"
-    told = ("The striker met the cross with her head after an hour.", "The club sold its keeper.", "Seats cost nine.")
-    for number in range(4):
-        a, b, c = (f"{text} It was match number {number} of the season for both." for text in told)
-        (root / "football" / f"{number}.md").write_text(football.format(a=a, b=b, c=c), encoding="utf-8")
 
 
 def _label(folder: Path, articles: list[Path]) -> None:

@@ -17,6 +17,7 @@ LAYERS: dict[str, list[str]] = {
         "errors",
         "whole",
         "limits",
+        "environment",
         "text",
         "articles",
         "taxonomy",
@@ -25,7 +26,7 @@ LAYERS: dict[str, list[str]] = {
         "tagging.*",
         "evaluation.*",
     ],
-    "readers": ["readers.*"],
+    "readers": ["readers.*", "feeds.*"],
     "edges": [
         "encoders.*",
         "bundle",
@@ -58,11 +59,18 @@ ORDER = list(LAYERS)
 
 # Each outside tool is known to these modules alone.
 TOOLS: dict[str, set[str]] = {
-    "mlflow": {"records.mlflow_store", "records.tracking", "releases.registry", "records.mlflow_files", "mlflow_model"},
+    "mlflow": {
+        "records.mlflow_store",
+        "records.sending",
+        "records.tracking",
+        "releases.registry",
+        "records.mlflow_files",
+        "mlflow_model",
+    },
     "hydra": {"settings", "search.sweeps"},
     "optuna": {"search.study"},
     "omegaconf": {"settings"},
-    "torch": {"encoders.export", "encoders.torch_engine", "training.finetuning"},
+    "torch": {"encoders.export", "encoders.torch_engine", "training.finetuning", "training.upper_layers"},
     "sentence_transformers": {"encoders.export"},
     "transformers": {"encoders.export"},
     "onnxruntime": {"encoders.engines"},
@@ -75,7 +83,7 @@ TOOLS: dict[str, set[str]] = {
     "py3langid": {"monitoring.language"},
     "jinja2": {"reporting.report", "reporting.cards"},
     "skops": {"bundle"},
-    "safetensors": {"bundle", "encoders.static", "training.finetuning"},
+    "safetensors": {"bundle", "encoders.source", "encoders.static", "training.finetuning"},
     "trafilatura": {"readers.html"},
     "fastapi": {
         "labelling.app",
@@ -140,6 +148,21 @@ def test_imports_point_one_way(name: str) -> None:
         assert ORDER.index(other) <= ORDER.index(layer), f"{name} ({layer}) imports {imported} ({other})"
         if layer == "stages" and other == "stages":
             assert imported == "stages", f"stage {name} imports stage {imported}"
+
+
+FRONT = ("cli", "__main__")
+"""Of the apps, these alone may import the others."""
+
+
+def _app(name: str) -> str:
+    """Name the app that a module belongs to: its package."""
+    return name.partition(".")[0]
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if _layer(name) == "apps" and _app(name) not in FRONT])
+def test_of_the_apps_only_the_command_line_imports_others(name: str) -> None:
+    for imported in _own(_imports(MODULES[name])):
+        assert _layer(imported) != "apps" or _app(imported) == _app(name), f"{name} imports the app {imported}"
 
 
 @pytest.mark.parametrize("tool", TOOLS)

@@ -30,10 +30,10 @@ from crosshead.batch.inputs import find_sources
 from crosshead.batch.plan import Plan, make_plan
 from crosshead.batch.reading import Reader, lines_of
 from crosshead.cli import main
-from crosshead.cli.environment import DEFAULTS
 from crosshead.cli.exits import Exit
-from crosshead.cli.items import Item
+from crosshead.environment import DEFAULTS
 from crosshead.errors import DataError
+from crosshead.feeds.items import Item
 
 
 @pytest.fixture(autouse=True)

@@ -17,11 +17,11 @@ import pytest
 
 from cli_parts import ARTICLE, process_environ, run_process
 from crosshead.cli import main
-from crosshead.cli.environment import DEFAULTS
 from crosshead.cli.exits import MEANINGS, Exit
 from crosshead.cli.group import SECTIONS, crosshead
 from crosshead.cli.output import console
 from crosshead.cli.words import counted, printable
+from crosshead.environment import DEFAULTS
 from crosshead.errors import BundleError, ConfigError, CrossheadError, DataError, TrackingError
 
 COMMANDS = {name: summary for section in SECTIONS.values() for name, (_, summary) in section.items()}
@@ -103,6 +103,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (["tga"], "there is no command 'tga'; did you mean 'tag'?"),
+        (["fine-tune"], "there is no command 'fine-tune'; did you mean 'finetune'?"),
+        (["fintune"], "there is no command 'fintune'; did you mean 'finetune'?"),
+        (["fine", "tune"], "there is no command 'fine'; did you mean 'finetune'?"),
+        (["tune", "encoder=minilm"], "there is no command 'tune'; did you mean 'finetune'?"),
         (["nonsense"], "there is no command 'nonsense'; there are tag, serve"),
         (["--verison"], "No such option"),
         (["tag"], "Missing argument 'FILE...'"),

@@ -16,9 +16,9 @@ import pytest
 
 from cli_parts import ARTICLE, make_tagger, process_environ, run_process
 from crosshead.cli import doctor, main
-from crosshead.cli.environment import DEFAULTS
 from crosshead.cli.exits import Exit
 from crosshead.cli.output import counter, reporter
+from crosshead.environment import DEFAULTS
 from crosshead.loading import Model
 from crosshead.releases import champion
 

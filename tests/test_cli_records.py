@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cli_parts import SECTION_TYPES, make_tagger
-from crosshead.cli.items import Item, answer
-from crosshead.cli.records import BYTES_PER_CHUNK, LINES_PER_CHUNK, as_record, dumps, parse, read_items
 from crosshead.cli.writers import JsonLines
 from crosshead.errors import EncoderError
+from crosshead.feeds.items import Item, answer
+from crosshead.feeds.jsonl import BYTES_PER_CHUNK, LINES_PER_CHUNK, as_record, dumps, parse, read_items
 from crosshead.limits import MAX_INPUT_BYTES, MAX_PARAGRAPHS
 from crosshead.text import MAX_CHARACTERS
 

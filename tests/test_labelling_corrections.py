@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from crosshead.articles import Article
 from crosshead.cli import main
-from crosshead.cli.environment import DEFAULTS
 from crosshead.cli.exits import Exit
 from crosshead.corpora.annotations import CORRECTION, Annotation, check_annotations, read_annotations
+from crosshead.environment import DEFAULTS
 from crosshead.errors import DataError
 from crosshead.labelling.corrections import N_PLACES, place
 from crosshead.labelling.store import append

@@ -17,8 +17,8 @@ import small_project
 import tiny
 from crosshead import bundle
 from crosshead.cli import main
-from crosshead.cli.environment import DEFAULTS
 from crosshead.cli.exits import Exit
+from crosshead.environment import DEFAULTS
 from crosshead.errors import DataError
 from crosshead.monitoring import reading
 from crosshead.monitoring.checks import Draws

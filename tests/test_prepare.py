@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -17,12 +18,14 @@ import pytest
 import yaml
 
 from crosshead.articles import Article
+from crosshead.cli import main
 from crosshead.corpora.annotations import Annotation, read_annotations
 from crosshead.corpora.contrast_sets import ContrastParagraph, read_contrast_sets
 from crosshead.corpora.corpus import Row, read_summary, read_table, write_table
-from crosshead.corpora.splits import TestSplit
+from crosshead.corpora.splits import TestSplit, check_apart
 from crosshead.errors import ConfigError, DataError
 from crosshead.readers.files import read_articles
+from crosshead.settings import load_settings
 from crosshead.stages import prepare as stage
 from crosshead.stages.prepare import Prepared, prepare
 from crosshead.taxonomy import Taxonomy
@@ -115,9 +118,9 @@ class TestLabelsOfTheArticlesOwnTable:
     @pytest.mark.parametrize(
         ("labels", "message"),
         [
-            (["war"], r"has 1 section_types for 4 paragraphs; give one for each"),
+            (["war"], r"has 1 section type for 4 paragraphs; give one for each"),
             ("war", r"has section_types 'war'; give a list"),
-            ([1, 2, 3, 4], r"has section_types '\[1, 2, 3, 4\]'; give a list"),
+            ([1, 2, 3, 4], r"has section_types \[1, 2, 3, 4\]; give a list"),
         ],
     )
     def test_a_list_that_does_not_fit_is_refused(self, articles: list[Article], labels: Any, message: str) -> None:
@@ -127,11 +130,84 @@ class TestLabelsOfTheArticlesOwnTable:
 
     def test_a_name_that_the_taxonomy_lacks_is_refused(self, articles: list[Article]) -> None:
         wrong = named(articles[0], ["wr", *TRUTH[1:]])
-        with pytest.raises(DataError, match=r"has the section type 'wr'; allowed: war, talks, rest.*'war'"):
+        with pytest.raises(
+            DataError,
+            match=r"^the label that its table gives to paragraph 0 of .* 'wr'; allowed: war, talks, rest.*'war'",
+        ):
             prepare_small([wrong, *articles[1:]], labels="given", annotations=[])
+
+    def test_an_article_without_any_is_told(self, articles: list[Article]) -> None:
+        given = prepare_small([articles[0], *map(named, articles[1:])], labels="given", annotations=[])
+        assert given.notes[:2] == [
+            f"1 of {len(articles)} articles has no section_types, such as {articles[0].article_id!r}: nothing is "
+            "learned from it",
+            "4 paragraphs have no label and are left out of the table",
+        ]
+
+    def test_a_reader_called_given_is_another_voice(self, articles: list[Article]) -> None:
+        table = [named(article) for article in articles]
+        (one, *_) = annotate(articles)
+        other = dataclasses.replace(one, annotator="given", section_type="rest" if TRUTH[0] != "rest" else "war")
+        prepared = prepare_small(table, labels="given", annotations=[other])
+        assert "1 paragraph has no label and is left out of the table" in prepared.notes
+        assert "1 of them because its annotators are divided equally" in prepared.notes
+
+    def test_one_section_type_is_too_few(self, articles: list[Article]) -> None:
+        table = [named(article, ["war"] * len(article.paragraphs)) for article in articles]
+        with pytest.raises(
+            DataError,
+            match=r"have 1 section type \(war\), .*labels=given; .* name other section types in the table too",
+        ):
+            prepare_small(table, labels="given", annotations=[])
 
 
 class TestArticlesHeldOutByTheUser:
+    def test_a_section_type_that_only_they_have_is_told(self, articles: list[Article]) -> None:
+        first, *rest = articles
+        plain = [named(article, ["war" if label == "rest" else label for label in TRUTH]) for article in rest]
+        given = prepare_small([named(first), *plain], labels="given", annotations=[], test_ids={first.article_id})
+        assert (
+            "section type 'rest' stands in corpus.test_articles alone: it is tested and cannot be learned"
+            in given.notes
+        )
+
+    def test_what_is_named_twice_is_refused(self) -> None:
+        check_apart(["a", "b"], ["c"])
+        with pytest.raises(
+            DataError, match=r"^article 'b' stands both in corpus\.articles and in corpus\.test_articles"
+        ):
+            check_apart(["a", "b"], ["b"])
+        with pytest.raises(DataError, match=r"^2 articles, such as 'a', stand both .* leave it out of one of them"):
+            check_apart(["a", "b"], ["b", "a"])
+
+    @pytest.mark.parametrize(
+        ("override", "told"),
+        [
+            ("corpus.test_articles=[]", r"^corpus\.test_articles is \[\]: name the articles to hold out, or null"),
+            ("corpus.test_articles=['']", r"^corpus\.test_articles\.0 is '': name a file, a folder or a pattern"),
+            ("corpus.articles=[a,' ']", r"^corpus\.articles\.1 is ' ': name a file, a folder or a pattern"),
+        ],
+    )
+    def test_an_empty_name_is_not_the_whole_project(self, root: Path, override: str, told: str) -> None:
+        with pytest.raises(ConfigError, match=told):
+            load_settings(["corpus=own", override], root)
+
+    def test_the_command_refuses_an_article_on_both_sides(
+        self, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        shutil.copytree(root / "conf", tmp_path / "conf")
+        row = {
+            "article_id": "a1",
+            "paragraphs": ["Two columns crossed.", "It rained."],
+            "section_types": ["other", None],
+        }
+        for name in ("train.jsonl", "dev.jsonl"):
+            (tmp_path / name).write_text(json.dumps(row) + "\n", encoding="utf-8")
+        monkeypatch.setenv("CROSSHEAD_ROOT", str(tmp_path))
+        named_both = ["corpus.articles=[train.jsonl]", "corpus.test_articles=[dev.jsonl]"]
+        assert main(["prepare", "corpus=own", "corpus.labels=given", *named_both]) == 3
+        assert "article 'a1' stands both in corpus.articles and in corpus.test_articles" in capsys.readouterr().err
+
     def test_they_are_the_test_split(self, articles: list[Article]) -> None:
         chosen = {articles[2].article_id, articles[5].article_id}
 
@@ -151,7 +227,7 @@ class TestArticlesHeldOutByTheUser:
     @pytest.mark.parametrize(("everything", "side"), [(True, "train on"), (False, "test on")])
     def test_an_empty_side_is_refused(self, articles: list[Article], everything: bool, side: str) -> None:
         chosen = {article.article_id for article in articles} if everything else {"nowhere"}
-        with pytest.raises(DataError, match=f"no labelled paragraph is left to {side}"):
+        with pytest.raises(DataError, match=f"so nothing is left to {side}; name "):
             prepare_small(articles, test_ids=chosen)
 
 
@@ -186,7 +262,7 @@ class TestLabels:
         prepared = prepare_small(articles, labels="both", annotations=votes)
 
         assert "arvan#0" not in {row.paragraph_id for row in all_rows(prepared)}
-        assert "1 of them because their annotators are divided equally" in prepared.notes
+        assert "1 of them because its annotators are divided equally" in prepared.notes
 
     def test_annotations_without_any_are_refused(self, articles: list[Article]) -> None:
         with pytest.raises(ConfigError, match=r"corpus\.labels is 'annotations' but there are none"):
@@ -406,7 +482,7 @@ class TestRun:
         prepared = stage.run(project)
 
         assert [Path(item.path).name for item in prepared.unreadable] == ["dovik.md"]
-        assert prepared.notes == ["1 inputs could not be read and were passed over"]
+        assert prepared.notes == ["1 input could not be read and was passed over"]
         assert prepared.counts["articles"] == 7
 
     def test_an_interrupted_run_leaves_nothing_that_can_be_mistaken(self, project: Any) -> None:

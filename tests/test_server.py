@@ -19,8 +19,8 @@ import tiny
 from cli_parts import ARTICLE, SECTION_TYPES, HashingEncoder, block_network, make_tagger
 from crosshead import __version__, bundle, loading
 from crosshead.cli import main
-from crosshead.cli.environment import DEFAULTS
 from crosshead.cli.exits import Exit
+from crosshead.environment import DEFAULTS
 from crosshead.errors import BundleError, EncoderError
 from crosshead.limits import MAX_INPUT_BYTES, MAX_PARAGRAPHS
 from crosshead.loading import Model

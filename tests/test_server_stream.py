@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cli_parts import HashingEncoder, make_tagger
-from crosshead.cli.items import answer
-from crosshead.cli.records import as_record, dumps, read_items
+from crosshead.feeds.items import answer
+from crosshead.feeds.jsonl import as_record, dumps, read_items
 from crosshead.loading import Model
 from crosshead.server import stream
 from crosshead.server.app import create_app

@@ -8,7 +8,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ from crosshead.cli.sweep import show_sweep
 from crosshead.errors import ConfigError, StoreError
 from crosshead.evaluation.bootstrap import Interval
 from crosshead.records import predictions
-from crosshead.records.log_items import read_items
+from crosshead.records.log_items import Tag, read_items
 from crosshead.records.tracking import RUN_NAME, Run, Tracking
 from crosshead.search import sweeps
-from crosshead.search.sweep_results import OUT_OF_FOLD, OUTCOME, Outcome, Sweep, rank, shown, to_markdown
+from crosshead.search.sweep_results import OUT_OF_FOLD, OUTCOME, Outcome, Sweep, describe, rank, shown, to_markdown
 from crosshead.settings import compose, config_digest, load_settings
 from crosshead.stages import prepare
 
@@ -216,6 +217,56 @@ def test_jobs_of_other_paragraph_tables_are_not_compared(here: Path, capsys: pyt
     assert len({outcome["dataset_digest"] for outcome in outcomes}) == 2
     ranked = rank(folder, [Outcome(**{**outcome, "overrides": tuple(outcome["overrides"])}) for outcome in outcomes])
     assert len(ranked.behind) == 1
+
+
+def job_on(folder: Path, number: int, rows: list[int], n_right: int, digest: str = "d") -> Outcome:
+    """Leave the out-of-fold rows of a job that gets the first ``n_right`` of them right."""
+    (folder / str(number)).mkdir()
+    y = np.array(rows) % 2
+    proba = np.full((len(rows), 2), 0.1)
+    proba[np.arange(len(rows)), np.where(np.arange(len(rows)) < n_right, y, 1 - y)] = 0.9
+    names = np.array([f"a{row // 4}#{row:03}" for row in rows])
+    articles = np.array([name[:2] for name in names])
+    np.savez(folder / str(number) / OUT_OF_FOLD, paragraph_id=names, article_id=articles, y=y, proba=proba)
+    interval = {"low": None, "high": None}
+    said = {"macro_f1": {"value": n_right / len(rows), **interval}, "log_loss": {"value": 0.5, **interval}}
+    cross_validated = {"n_paragraphs": len(rows), **said}
+    return Outcome(number, (), f"job {number}", 1.0, dataset_digest=digest, cross_validated=cross_validated, test=said)
+
+
+def test_a_job_measured_on_fewer_paragraphs_is_ranked_apart_and_never_the_best(tmp_path: Path) -> None:
+    every, unseen = list(range(40)), [31, 30, *range(32, 40)]
+    jobs = [
+        job_on(tmp_path, 0, unseen, 10),  # a perfect score, of a quarter of the paragraphs
+        job_on(tmp_path, 1, every, 20),
+        job_on(tmp_path, 2, every, 36),
+        replace(job_on(tmp_path, 3, every, 0), error="failed", cross_validated=None, test=None),
+    ]
+    sweep = rank(tmp_path, jobs)
+    assert [outcome.number for outcome in sweep.outcomes] == [2, 1, 0, 3]
+    assert sweep.apart == {0}
+    # Job 2 is wrong in rows 36 to 39: of the ten that both have, macro-F1 is 0.6.
+    assert sweep.behind[0].value == pytest.approx(0.4)
+    assert sweep.behind[1].value < 0
+    table = to_markdown(sweep)
+    assert "| job | macro-F1, cross-validated | paragraphs | behind the best |" in table
+    assert "| job 0 | 1.000 | 10* | +0.400" in table
+    assert "| job 2 | 0.900 | 40 |" in table
+    assert "* Ranked apart, and never the best: the encoder was fine-tuned on some of the paragraphs" in table
+    assert dict(describe_tags(sweep))["crosshead.best"] == "job 2"
+
+
+def describe_tags(sweep: Sweep) -> Iterator[tuple[str, str]]:
+    return ((item.key, item.value) for item in describe(sweep) if isinstance(item, Tag))
+
+
+def test_jobs_that_were_all_measured_on_the_same_stand_together(tmp_path: Path) -> None:
+    few = [job_on(tmp_path, n, list(range(10)), 5 + n) for n in range(2)]
+    sweep = rank(tmp_path, [*few, job_on(tmp_path, 2, list(range(30)), 29, digest="other")])
+    assert sweep.apart == frozenset()
+    assert "paragraphs |" not in to_markdown(sweep)
+    assert [outcome.number for outcome in sweep.outcomes] == [2, 1, 0]
+    assert sweep.behind == {}
 
 
 # -- at once -----------------------------------------------------------------------------------------------------------

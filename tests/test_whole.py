@@ -69,6 +69,29 @@ def test_a_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     assert modes(target) == 0o755
 
 
+@pytest.mark.parametrize(("umask", "folder_mode", "file_mode"), [(0o022, 0o755, 0o644), (0o027, 0o750, 0o640)])
+def test_what_a_library_wrote_for_one_user_is_for_all_whom_the_umask_allows(
+    tmp_path: Path, umask: int, folder_mode: int, file_mode: int
+) -> None:
+    os.umask(umask)
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"")
+    outside.chmod(0o600)
+    with whole.new_folder(tmp_path / "model") as made:
+        (made / "deep").mkdir()
+        for name in ("weights", "deep/weights", "plain", "run"):
+            (made / name).write_bytes(b"1")
+        (made / "weights").chmod(0o600)
+        (made / "deep" / "weights").chmod(0o600)
+        (made / "run").chmod(0o700)
+        (made / "link").symlink_to(outside)
+    model = tmp_path / "model"
+    assert (modes(model), modes(model / "deep")) == (folder_mode, folder_mode)
+    assert {modes(model / name) for name in ("weights", "deep/weights", "plain")} == {file_mode}
+    assert modes(model / "run") == file_mode | 0o100
+    assert modes(outside) == 0o600
+
+
 def test_a_folder_that_is_there_already_may_stay(tmp_path: Path) -> None:
     for content in ("one", "two"):
         with whole.new_folder(tmp_path / "graph", replace=False) as made:

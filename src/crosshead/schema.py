@@ -8,15 +8,44 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf
 from sklearn.base import ClassifierMixin
 
+from crosshead.encoders.tuned import Tuned
 from crosshead.search.space import SearchSettings
 from crosshead.tagging.decoding import DecoderSpec
 from crosshead.taxonomy import Taxonomy
 from crosshead.training.views import ViewSpec
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _no_empty_name(value: str) -> str:
+    if not value.strip():
+        raise ValueError("name a file, a folder or a pattern; an empty name is none")
+    return value
+
+
+def _some_names(value: list[str]) -> list[str]:
+    if not value:
+        raise ValueError("name the articles to hold out, or null to hold out corpus.test_share of all")
+    return value
+
+
+FileName = Annotated[str, AfterValidator(_no_empty_name)]
+
+
+def _no_empty_source(value: str) -> str:
+    if not value.strip():
+        raise ValueError(
+            "name a folder with a sentence-transformers model, a model, or 'package:<name>'; to do without an encoder, "
+            "say encoder=tfidf"
+        )
+    return value
+
+
+Source = Annotated[str, AfterValidator(_no_empty_source)]
+"""What `encoders.source` can find."""
 
 
 class _Settings(BaseModel):
@@ -26,14 +55,14 @@ class _Settings(BaseModel):
 class CorpusSettings(_Settings):
     """Where the articles are and how they become a paragraph table."""
 
-    articles: list[str]
+    articles: list[FileName]
     annotations: Path | None
     contrast_sets: Path | None
     labels: Literal["annotations", "headings", "both", "given"]
     """Given: the articles' own table names a section type for each paragraph."""
     licence: str | None = None
     """Of the articles' texts; the model card states it."""
-    test_articles: list[str] | None = None
+    test_articles: Annotated[list[FileName], AfterValidator(_some_names)] | None = None
     """Articles that are held out, where they were chosen beforehand; else ``test_share`` of all are."""
     test_share: float = Field(gt=0, lt=1)
     boilerplate: Literal["leave_out", "keep"] = "leave_out"
@@ -45,7 +74,7 @@ class EncoderSettings(_Settings):
     """Which sentence-transformers model turns text into vectors."""
 
     name: str
-    source: str | None
+    source: Source | None
     sha256: str | None
     prompt: str
     max_tokens: int | None = Field(default=None, ge=8)
@@ -56,11 +85,18 @@ class EncoderSettings(_Settings):
     """Of a static encoder."""
     long: Literal["cut", "windows"] = "cut"
     """What happens to a paragraph beyond ``max_tokens``."""
+    finetuned: bool = False
+    """Whether the source must be a folder that `crosshead finetune` wrote, with its note of what it has seen."""
 
-    @property
-    def folder(self) -> Path | None:
-        """The folder of weights, if that is what the source names."""
-        return Path(self.source) if self.source and Path(self.source).is_dir() else None
+    def tuned(self) -> Tuned | None:
+        """Read what the encoder has seen; None where it was not fine-tuned here.
+
+        Raises
+        ------
+        EncoderError
+            If it must say so and does not.
+        """
+        return Tuned.of(self.source, required=self.finetuned)
 
     def options(self) -> dict[str, Any]:
         """Return what `encoders.open.open_encoder` takes besides the source."""
@@ -73,6 +109,7 @@ class EncoderSettings(_Settings):
             "kind": self.kind,
             "n_dimensions": self.dimensions,
             "long": self.long,
+            "finetuned": self.finetuned,
         }
 
 
@@ -135,7 +172,7 @@ class PromotionSettings(_Settings):
 
 
 class FinetuneSettings(_Settings):
-    """How `crosshead finetune` teaches an encoder; `finetuning.Recipe` says what each means."""
+    """How `crosshead finetune` teaches an encoder; `upper_layers.Recipe` says what each means."""
 
     layers: int = Field(ge=1)
     epochs: int = Field(ge=1, le=100)

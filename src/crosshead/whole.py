@@ -11,6 +11,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,12 +83,22 @@ def new_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
         made = work / "new"
         made.mkdir()
         yield made
+        _open_to_others(made)
         if replace and path.exists():
             os.replace(path, work / "old")
         if not path.exists():
             os.replace(made, path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _open_to_others(folder: Path) -> None:
+    """Give every file the rights that the umask allows, as the folder has them; some libraries write for one user."""
+    ordinary = folder.stat().st_mode & 0o666
+    for path in folder.rglob("*"):
+        mode = path.lstat().st_mode
+        if stat.S_ISREG(mode) and ordinary & ~mode:
+            path.chmod(stat.S_IMODE(mode) | ordinary)
 
 
 def sync_folder(folder: Path) -> None:

@@ -108,7 +108,7 @@ def _hire(job: Job) -> _Hand:
 
 def _serve(connection: Connection, job: Job) -> None:
     """Be a worker: units in, what became of them out."""
-    from crosshead.cli.environment import prepare_process
+    from crosshead.environment import prepare_process
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_end_with_parent, daemon=True).start()

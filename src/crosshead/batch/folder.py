@@ -26,8 +26,8 @@ from crosshead.batch.parts import Part, Shape
 from crosshead.batch.plan import Plan
 from crosshead.batch.remote_store import RemoteStore
 from crosshead.batch.stores import Store, is_remote
-from crosshead.cli.records import dumps
 from crosshead.errors import DataError
+from crosshead.feeds.jsonl import dumps
 
 MANIFEST, ERRORS, PARTS, PROGRESS = "manifest.json", "errors.jsonl", "parts", "progress"
 FORMAT = 1

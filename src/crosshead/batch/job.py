@@ -16,8 +16,8 @@ from crosshead.batch.inputs import Source
 from crosshead.batch.parts import PARAGRAPHS_AT_ONCE, Shape
 from crosshead.batch.plan import BYTES_PER_PART, ROWS_PER_PART, Plan, Unit, make_plan
 from crosshead.batch.worker import Done, Job, Worker, engine_of
-from crosshead.cli.items import Item
 from crosshead.errors import DataError
+from crosshead.feeds.items import Item
 
 
 class Watcher(Protocol):

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from crosshead.cli.items import Answer, Item, answer
-from crosshead.cli.records import dumps
+from crosshead.feeds.items import Answer, Item, answer
+from crosshead.feeds.jsonl import dumps
 from crosshead.tables import SCORE
 
 if TYPE_CHECKING:

@@ -273,7 +273,7 @@ class Actor:
     """Lives on some machine of the cluster and does units there."""
 
     def __init__(self, job: dict[str, Any], bundle: Sequence[Any]) -> None:
-        from crosshead.cli.environment import prepare_process
+        from crosshead.environment import prepare_process
 
         prepare_process()
         self._error = ""

@@ -10,10 +10,10 @@ from crosshead.articles import Article
 from crosshead.batch.inputs import DOCUMENTS, Source
 from crosshead.batch.stores import open_file, stamp
 from crosshead.batch.tables import rows_from
-from crosshead.cli.inputs import item_of
-from crosshead.cli.items import Item
-from crosshead.cli.records import parse
 from crosshead.errors import ArticleError, DataError
+from crosshead.feeds.items import Item
+from crosshead.feeds.jsonl import parse
+from crosshead.feeds.reading import item_of
 from crosshead.limits import MAX_INPUT_BYTES
 from crosshead.readers.blocks import MAX_ARTICLE_BYTES
 from crosshead.readers.encodings import GZIP_MAGIC, ZSTD_MAGIC, decode, read_limited, unpack

@@ -10,8 +10,8 @@ from crosshead.batch.folder import OutputFolder
 from crosshead.batch.parts import PARAGRAPHS_AT_ONCE, Shape, make_part
 from crosshead.batch.plan import Unit
 from crosshead.batch.reading import Reader
-from crosshead.cli.items import Item
 from crosshead.errors import BundleError, EncoderError
+from crosshead.feeds.items import Item
 
 
 def engine_of(manifest: Mapping[str, Any]) -> str:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import click
 
-from crosshead.cli.environment import prepare_process
 from crosshead.cli.exits import Exit
 from crosshead.cli.group import ClosedPipeError, State, crosshead
 from crosshead.cli.words import printable
+from crosshead.environment import prepare_process
 from crosshead.errors import CrossheadError
 
 

@@ -71,7 +71,7 @@ def distill(
 
 def _read(names: tuple[str, ...]) -> list[tuple[str, ...]]:
     """Read paragraphs as `crosshead tag` does; what cannot be read is named and passed over."""
-    from crosshead.cli.inputs import find, read
+    from crosshead.feeds.reading import find, read
 
     articles = []
     for items in read(find(names, "auto")) if names else ():

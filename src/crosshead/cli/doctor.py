@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crosshead import __version__
-from crosshead.cli.environment import TELEMETRY
 from crosshead.cli.exits import Exit
 from crosshead.cli.group import command
 from crosshead.cli.words import counted, printable
+from crosshead.environment import TELEMETRY
 from crosshead.errors import CrossheadError
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _size(path: Path) -> str:
 
 
 def _telemetry() -> Iterator[Fact]:
-    from crosshead.cli.environment import DEFAULTS
+    from crosshead.environment import DEFAULTS
 
     changed = [f"{name}={os.environ[name]}" for name in TELEMETRY if os.environ.get(name) != DEFAULTS[name]]
     yield Fact("switches", f"off ({', '.join(TELEMETRY)})" if not changed else f"you set {', '.join(changed)}")

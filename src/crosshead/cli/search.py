@@ -82,6 +82,8 @@ def show_search(out: Console, settings: Settings, searched: Searched) -> None:
         f"{objective} {searched.before:.4f} → {searched.gain.b:.4f}, {gain.value:+.4f}{ends} on the paragraphs that it "
         "was chosen by, so a little flattered"
     )
+    for warning in searched.warnings:
+        out.print(Text.assemble(("  note: ", "yellow"), printable(warning)))
     for finding in searched.findings:
         out.print(Text.assemble(("  note: ", "yellow"), f"{printable(finding.message)} ({finding.code})"))
     if searched.importances:

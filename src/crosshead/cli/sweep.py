@@ -59,13 +59,13 @@ def _table(sweep: Sweep, width: int) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from crosshead.search.sweep_results import COLUMNS, cells
+    from crosshead.search.sweep_results import cells, columns
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     narrow = width < WIDE
     table.add_column("job", header_style="bold", overflow="fold")
     rows = [cells(sweep, outcome) for outcome in sweep.outcomes]
-    for i, column in enumerate(COLUMNS):
+    for i, column in enumerate(columns(sweep)):
         # On a narrow terminal lines break between words, and the job's name gives way: no figure is cut off.
         words = [word for text in (column, *(row[i] for row in rows if row)) for word in text.split()]
         table.add_column(column, header_style="bold", justify="right", width=max(map(len, words)) if narrow else None)

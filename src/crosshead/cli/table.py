@@ -11,9 +11,9 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from crosshead.cli.items import Answer
 from crosshead.cli.words import counted, percent, printable
 from crosshead.cli.writers import new_headings
+from crosshead.feeds.items import Answer
 
 if TYPE_CHECKING:
     from crosshead.tagging.tagger import Tag

@@ -19,7 +19,7 @@ from crosshead.cli.words import counted, printable
 from crosshead.cli.writers import MAKERS, SUFFIXES, Writer, opened
 
 if TYPE_CHECKING:
-    from crosshead.cli.items import Answer, Item
+    from crosshead.feeds.items import Answer, Item
     from crosshead.loading import Model
 
 FORMATS = ("table", *MAKERS, "parquet")
@@ -96,7 +96,7 @@ def tag(
     For archives there is --output FOLDER: parts of fixed size, several processes, and --resume for a job that was
     stopped; docs/batch.md tells more.
     """
-    from crosshead.cli import inputs
+    from crosshead.feeds import reading
     from crosshead.loading import load
 
     wanted = Archive(**archive)
@@ -106,7 +106,7 @@ def tag(
     _refuse_overwriting(names, output)
     chosen = output_format or _default_format(output)
     loaded = load(model)
-    found = inputs.find(names, input_format)
+    found = reading.find(names, input_format)
     tell_ignored(found.ignored)
     several = len(found.files) + len(found.problems) > 1
     count = _Count(names_failures=chosen != "table", stops=keep_going is False)
@@ -115,7 +115,7 @@ def tag(
             opened(output) as stream,
             _writer(chosen, stream, loaded, several, to_stdout=output in (None, "-")) as writer,
         ):
-            _tag_all(loaded, inputs.read(found), writer, count)
+            _tag_all(loaded, reading.read(found), writer, count)
     except _Stopped:
         click.echo("crosshead: stopped at the first input that could not be tagged", err=True)
         return Exit.FAILED_INPUTS
@@ -124,8 +124,8 @@ def tag(
 
 
 def _tag_all(loaded: Model, chunks: Iterator[list[Item]], writer: Writer, count: _Count) -> None:
-    from crosshead.cli.items import answer
     from crosshead.cli.output import counter
+    from crosshead.feeds.items import answer
 
     with counter("tagged", show=not sys.stdout.isatty()) as advance:
         for chunk in chunks:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from crosshead import whole
-from crosshead.cli.items import Answer
-from crosshead.cli.records import as_record, dumps
 from crosshead.cli.words import percent
+from crosshead.feeds.items import Answer
+from crosshead.feeds.jsonl import as_record, dumps
 
 SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".md": "markdown", ".txt": "table"}
 """Formats by the ending of an output file."""

@@ -25,6 +25,9 @@ ADJUDICATION = "adjudication"
 CORRECTION = "served page"
 """The ``source`` of a label that a reader of the served page gave; the last that they gave a paragraph counts."""
 
+GIVEN_BY = "corpus.labels=given"
+"""The ``annotator`` of a label that the articles' own table names; no line of a file says it."""
+
 Place = tuple[str, int]
 """An article_id and the number of a paragraph in it, from 0."""
 
@@ -91,18 +94,16 @@ def given_annotations(articles: Iterable[Article]) -> list[Annotation]:
         n = len(article.paragraphs)
         if not isinstance(given, list) or not all(entry is None or isinstance(entry, str) for entry in given):
             raise DataError(
-                f"article {article.article_id!r} has section_types {str(given)[:60]!r}; give a list with one for each "
-                "paragraph, null where it has none"
+                f"article {article.article_id!r} has section_types {given!r:.60}; give a list of section types, one "
+                "for each paragraph, null where it has none"
             )
         if len(given) != n:
             raise DataError(
-                f"article {article.article_id!r} has {len(given)} section_types for {n} paragraphs; give one for each "
-                "paragraph, null where it has none"
+                f"article {article.article_id!r} has {len(given)} section type{'' if len(given) == 1 else 's'} for "
+                f"{n} paragraph{'' if n == 1 else 's'}; give one for each paragraph, null where it has none"
             )
         found += [
-            Annotation(
-                article.article_id, paragraph.index, text_digest(paragraph.text), entry, "given", paragraph.index
-            )
+            Annotation(article.article_id, paragraph.index, text_digest(paragraph.text), entry, GIVEN_BY)
             for paragraph, entry in zip(article.paragraphs, given, strict=True)
             if entry
         ]
@@ -230,6 +231,8 @@ def _check_contradictions(annotations: Iterable[Annotation]) -> None:
 
 
 def _name(annotation: Annotation) -> str:
+    if annotation.annotator == GIVEN_BY:
+        return f"the label that its table gives to paragraph {annotation.paragraph} of {annotation.article_id!r}"
     return f"the annotation on line {annotation.line} (paragraph {annotation.paragraph} of {annotation.article_id!r})"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,22 +54,21 @@ def to_paragraphs(columns: Columns, section_types: Sequence[str]) -> Paragraphs:
     return Paragraphs(list(columns["text"]), y, article_lengths(columns), list(columns["article_id"]))
 
 
-def folds_of(columns: Columns, n_folds: int, seed: int, encoder_dir: Path | None = None) -> Folds:
+def folds_of(columns: Columns, n_folds: int, seed: int, tuned: Tuned | None = None) -> Folds:
     """Cut training rows into folds; those that a fine-tuned encoder has seen are learned from in every fold.
 
     Its vectors of them hold their labels already, so nothing honest could be measured on them.
 
     Parameters
     ----------
-    encoder_dir
-        The encoder's folder of weights, where it is on this machine.
+    tuned
+        What the encoder has seen; None where it was not fine-tuned here.
 
     Raises
     ------
     DataError
         If the encoder has seen every article of a section type.
     """
-    tuned = Tuned.read(encoder_dir) if encoder_dir is not None else None
     if tuned is None:
         return folds(columns["group_id"], columns["section_type"], n_folds, seed)
     unseen = ~tuned.has_seen([normalise(text) for text in columns["text"]])
@@ -78,8 +76,8 @@ def folds_of(columns: Columns, n_folds: int, seed: int, encoder_dir: Path | None
     unseen &= ~np.isin(ids, ids[~unseen])  # an article that was seen in part is not new
     if not unseen.any():
         raise DataError(
-            f"the encoder {encoder_dir.name!r} was fine-tuned on every training article, so none is left to measure "  # type: ignore[union-attr]
-            "and to calibrate on; fine-tune it again with the present table: crosshead finetune"
+            "the encoder was fine-tuned on every training article, so none is left to measure and to calibrate on; "
+            "fine-tune it again with the present table: crosshead finetune"
         )
     cut = folds(ids.tolist(), columns["section_type"], n_folds, seed, testable=unseen)
     told = (
@@ -89,7 +87,7 @@ def folds_of(columns: Columns, n_folds: int, seed: int, encoder_dir: Path | None
     return Folds(cut.splits, "; ".join(filter(None, (told, cut.warning))))
 
 
-def refuse_seen(columns: Columns, encoder_dir: Path | None) -> None:
+def refuse_seen(columns: Columns, tuned: Tuned | None) -> None:
     """Refuse to test on paragraphs that a fine-tuned encoder has learned from.
 
     Raises
@@ -97,7 +95,6 @@ def refuse_seen(columns: Columns, encoder_dir: Path | None) -> None:
     DataError
         If it has seen some of these.
     """
-    tuned = Tuned.read(encoder_dir) if encoder_dir is not None else None
     if tuned is None:
         return
     n_seen = int(tuned.has_seen([normalise(text) for text in columns["text"]]).sum())

@@ -86,13 +86,36 @@ def split_given(article_ids: Sequence[str], test_ids: Collection[str]) -> TestSp
         If one side is empty.
     """
     is_test = np.isin(np.asarray(article_ids), list(test_ids))
-    if is_test.all() or not is_test.any():
-        side = "train on" if is_test.all() else "test on"
+    if not is_test.any():
         raise DataError(
-            f"no labelled paragraph is left to {side}: {int(is_test.sum())} of {len(is_test)} are of "
-            "corpus.test_articles; name articles with labels in corpus.articles and others in corpus.test_articles"
+            f"none of {len(is_test)} labelled paragraphs is of corpus.test_articles, so nothing is left to test on; "
+            "name articles with labels there, or null to hold out a share of all"
+        )
+    if is_test.all():
+        raise DataError(
+            f"all {len(is_test)} labelled paragraphs are of corpus.test_articles, so nothing is left to train on; name "
+            "other articles with labels in corpus.articles"
         )
     return TestSplit(is_test)
+
+
+def check_apart(article_ids: Sequence[str], test_ids: Sequence[str]) -> None:
+    """Refuse articles that are named both to train on and to hold out.
+
+    Raises
+    ------
+    DataError
+        Naming one.
+    """
+    both = sorted(set(article_ids) & set(test_ids))
+    if both:
+        several = (
+            f"{len(both)} articles, such as {both[0]!r}, stand" if len(both) > 1 else f"article {both[0]!r} stands"
+        )
+        raise DataError(
+            f"{several} both in corpus.articles and in corpus.test_articles; what is tested must not be trained on, so "
+            "leave it out of one of them, or give another article_id if it is another article"
+        )
 
 
 def folds(

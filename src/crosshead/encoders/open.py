@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from crosshead.encoders.cache import CachedEncoder
-from crosshead.encoders.export import graph_for, weights_folder
+from crosshead.encoders.export import graph_for
 from crosshead.encoders.graph import GraphEncoder
 from crosshead.encoders.saved import from_folder
+from crosshead.encoders.source import source_folder
 from crosshead.encoders.static import N_DIMENSIONS, StaticEncoder, static_for
 from crosshead.encoders.torch_engine import TorchEncoder, device_for
+from crosshead.encoders.tuned import Tuned
 
 
 def open_encoder(
@@ -25,11 +27,13 @@ def open_encoder(
     kind: str = "graph",
     n_dimensions: int = N_DIMENSIONS,
     long: str = "cut",
+    finetuned: bool = False,
     report: Callable[[int, int], None] | None = None,
 ) -> tuple[CachedEncoder, Path]:
     """Return the encoder and the folder of its graph, exporting the graph where it is not there yet.
 
     ``kind="static"`` distils the encoder that ``source`` names, and ``n_dimensions`` are kept of its vectors.
+    ``finetuned`` says that the source must hold the note of what it has seen.
     Vectors of different engines are kept apart: they differ in their last bits.
 
     Raises
@@ -37,6 +41,7 @@ def open_encoder(
     EncoderError
         If the weights are missing, not the expected ones, or cannot be exported faithfully.
     """
+    Tuned.of(source, required=finetuned)
     folder = graph_for(
         source, cache_dir / "graphs", name=name, sha256=sha256, prompt=prompt, max_tokens=max_tokens, long=long
     )
@@ -45,7 +50,7 @@ def open_encoder(
         of_graph = "auto" if engine == "torch" else engine
         folder = static_for(folder, cache_dir / "graphs", n_dimensions=n_dimensions, engine=of_graph)
     elif device is not None:
-        return with_cache(TorchEncoder(folder, weights_folder(source), device), cache_dir, report), folder
+        return with_cache(TorchEncoder(folder, source_folder(source), device), cache_dir, report), folder
     encoder = from_folder(folder, engine=engine, compiled_dir=cache_dir / "compiled")
     return with_cache(encoder, cache_dir, report), folder
 

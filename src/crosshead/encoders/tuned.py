@@ -55,6 +55,35 @@ class Tuned:
                 "the encoder has seen; fine-tune it again: crosshead finetune"
             ) from error
 
+    @classmethod
+    def of(cls, source: str | None, *, required: bool) -> Tuned | None:
+        """Read it of the encoder that ``encoder.source`` names; None where that was not fine-tuned here.
+
+        Parameters
+        ----------
+        required
+            Whether it must be there: without it, what the weights learned from would be taken for new.
+
+        Raises
+        ------
+        EncoderError
+            If it is damaged, or required and missing.
+        """
+        folder = Path(source) if source else None
+        found = cls.read(folder) if folder is not None and folder.is_dir() else None
+        if found is not None or not required:
+            return found
+        if folder is None or not folder.is_dir():
+            raise EncoderError(
+                f"there is no fine-tuned encoder in {source!r}; make one: run crosshead finetune, or say where it is: "
+                "encoder.source=FOLDER"
+            )
+        raise EncoderError(
+            f"{folder.name!r} has no {TUNED_FILE}, so nobody knows which texts the encoder has seen, and scores could "
+            "be measured on them; copy the whole folder, or fine-tune again: crosshead finetune. An encoder that was "
+            "tuned elsewhere, on other texts, is encoder=custom"
+        )
+
     def has_seen(self, texts: Sequence[str]) -> NDArray[np.bool_]:
         """Say of each normalised text whether the weights learned from it."""
         seen = set(self.seen)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from crosshead.cli import inputs
-from crosshead.cli.items import Item
 from crosshead.errors import ArticleError, CrossheadError, DataError
+from crosshead.feeds import reading
+from crosshead.feeds.items import Item
 from crosshead.monitoring.sample import Reservoir
 from crosshead.readers.formats import ROW_FORMATS
 from crosshead.readers.inputs import Found, InputFile, find_files
@@ -141,7 +141,7 @@ def _articles(file: InputFile, side: Read) -> Iterator[Article]:
     if file.format in ROW_FORMATS and file.path is not None and _is_tagged(file):
         yield from _tagged_articles(file, side)
         return
-    for chunk in inputs.read(Found([file])):
+    for chunk in reading.read(Found([file])):
         for item in chunk:
             try:
                 yield _untagged(item)

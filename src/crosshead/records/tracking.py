@@ -8,9 +8,6 @@ take waits on disk.
 from __future__ import annotations
 
 import getpass
-import json
-import re
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -20,36 +17,21 @@ from typing import TYPE_CHECKING, Any
 import crosshead
 from crosshead.errors import CrossheadError, MissingExtraError, StoreError, TrackingError
 from crosshead.records import unsent
-from crosshead.records.log_items import (
-    DatasetInput,
-    FileArtifact,
-    FolderArtifact,
-    LogItem,
-    Metric,
-    Param,
-    Tag,
-    TextArtifact,
-    param_text,
-)
+from crosshead.records.log_items import LogItem, Param, Tag, param_text
 from crosshead.records.mlflow_store import (
     LOCK_TIMEOUT_S,
     StorePlace,
     explained,
     load_mlflow,
-    log_inputs,
     place,
     prepare,
     relocate,
 )
+from crosshead.records.sending import key_of, send
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-MAX_PARAMS, MAX_METRICS, MAX_TAGS = 100, 1000, 100
-"""MLflow's limits on one call."""
-MAX_KEY = 250
-MAX_DIGEST = 36
-"""Characters of a dataset's digest that MLflow keeps."""
 ENDED_BY = "crosshead.ended_by"
 """Tag that says why a run is FAILED or KILLED."""
 RUN_NAME = "mlflow.runName"
@@ -78,7 +60,7 @@ class Run:
         params = self._new_params(items)
         try:
             with explained(self.tracking.place, f"recording run {self.run_id}"):
-                self._send(items, params)
+                send(self.tracking.client, self.run_id, items, params)
         except StoreError as error:
             kept = unsent.keep(self.tracking.unsent_dir, self.run_id, items)
             raise StoreError(f"{error}; the results are kept in {kept}, send them later: crosshead log") from error
@@ -89,7 +71,7 @@ class Run:
         for item in items:
             if not isinstance(item, Param):
                 continue
-            key, value = _key(item.key), param_text(item.value)
+            key, value = key_of(item.key), param_text(item.value)
             known = {**self._params, **params}.get(key, value)
             if known != value:
                 raise TrackingError(
@@ -99,31 +81,6 @@ class Run:
             if key not in self._params:
                 params[key] = value
         return params
-
-    def _send(self, items: Sequence[LogItem], params: Mapping[str, str]) -> None:
-        from mlflow import entities
-
-        client, now = self.tracking.client, time.time_ns() // 1_000_000
-        metrics = [entities.Metric(_key(i.key), float(i.value), now, i.step) for i in items if isinstance(i, Metric)]
-        tags = [entities.RunTag(_key(i.key), i.value) for i in items if isinstance(i, Tag)]
-        log_batch = client.log_batch
-        for part in _parts([entities.Param(key, value) for key, value in params.items()], MAX_PARAMS):
-            log_batch(self.run_id, params=part)
-        for part in _parts(metrics, MAX_METRICS):
-            log_batch(self.run_id, metrics=part)
-        for part in _parts(tags, MAX_TAGS):
-            log_batch(self.run_id, tags=part)
-        inputs = [_dataset_input(item) for item in items if isinstance(item, DatasetInput)]
-        if inputs:
-            log_inputs(client, self.run_id, inputs)
-        for item in items:
-            match item:
-                case TextArtifact(path, text):
-                    client.log_text(self.run_id, text, path)
-                case FileArtifact(file, folder):
-                    client.log_artifact(self.run_id, str(file), folder or None)
-                case FolderArtifact(folder_path, path):
-                    client.log_artifacts(self.run_id, str(folder_path), path or None)
 
 
 class Tracking:
@@ -359,28 +316,6 @@ class Tracking:
         except OSError as error:
             raise TrackingError(f"the folder {path.parent} cannot be made: {error}; make it writable") from error
         return FileLock(path)
-
-
-def _dataset_input(item: DatasetInput) -> Any:
-    from mlflow import entities
-
-    dataset = entities.Dataset(
-        name=item.name,
-        digest=item.digest[:MAX_DIGEST],
-        source_type="local",
-        source=json.dumps({"path": item.source}),
-        profile=json.dumps({"num_rows": item.n_rows, "sha256": item.digest}),
-    )
-    return entities.DatasetInput(dataset, [entities.InputTag("mlflow.data.context", item.context)])
-
-
-def _key(name: str) -> str:
-    """Replace what MLflow refuses in a name; a section type may hold any letter."""
-    return re.sub(r"[^\w.\- :/]", "_", name)[:MAX_KEY]
-
-
-def _parts(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def _try_acquire(lock: BaseFileLock, timeout_s: float = 0) -> bool:

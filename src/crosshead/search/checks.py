@@ -50,7 +50,7 @@ def findings(settings: Settings, train: Columns, summary: Mapping[str, Any], n_t
     CH007 section type missing in a fold · CH008 fewer folds than asked for · CH009 texts cut off · CH010 headings noisy
     or unchecked · CH020 search edge reached · CH021 chosen by a search.
     """
-    cut = labelled.folds_of(train, settings.folds, settings.seed, settings.encoder.folder)
+    cut = labelled.folds_of(train, settings.folds, settings.seed, settings.encoder.tuned())
     return [
         *_folds(cut.splits, train["section_type"], settings.taxonomy.section_types),
         *([Finding("CH008", "warning", f"{cut.warning[0].upper()}{cut.warning[1:]}.")] if cut.warning else []),

@@ -14,7 +14,6 @@ from crosshead.corpora import labelled
 from crosshead.corpora.corpus import read_summary, read_table
 from crosshead.encoders.cache import CachedEncoder, CacheUse
 from crosshead.encoders.open import open_encoder
-from crosshead.encoders.tuned import Tuned
 from crosshead.errors import DataError
 from crosshead.evaluation.bootstrap import Interval
 from crosshead.evaluation.scores import Scores, evaluate, set_accuracy
@@ -79,8 +78,8 @@ def read_data(settings: Settings) -> Data:
     summary, table = read_summary(settings.prepared_dir), read_table(settings.prepared_dir)
     columns = {split: labelled.columns_of(table[split]) for split in ("train", "test")}
     types = settings.taxonomy.section_types
-    labelled.refuse_seen(columns["test"], settings.encoder.folder)
-    cut = labelled.folds_of(columns["train"], settings.folds, settings.seed, settings.encoder.folder)
+    labelled.refuse_seen(columns["test"], settings.encoder.tuned())
+    cut = labelled.folds_of(columns["train"], settings.folds, settings.seed, settings.encoder.tuned())
     return Data(
         digest=summary["digest"],
         section_types=types,
@@ -113,7 +112,7 @@ def refuse_seen(settings: Settings, data: Data) -> None:
     DataError
         Naming what to do.
     """
-    tuned = Tuned.read(settings.encoder.folder) if settings.encoder.folder is not None else None
+    tuned = settings.encoder.tuned()
     if tuned is not None and tuned.has_seen([normalise(text) for text in data.tested.texts]).any():
         raise DataError(
             f"encoder {settings.encoder.name!r} was fine-tuned on paragraphs that cross-validation tests here, so its "

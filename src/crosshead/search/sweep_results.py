@@ -19,6 +19,8 @@ from crosshead.search.measuring import Data, Measured
 from crosshead.settings import to_yaml
 
 OUTCOME, OUT_OF_FOLD = "outcome.json", "out_of_fold.npz"
+APART = "*"
+"""Marks jobs that were measured on other paragraphs."""
 KIND, OVERRIDES = "crosshead.kind", "crosshead.overrides"
 """Tags of runs: what the run is, and the overrides that made it."""
 
@@ -43,6 +45,11 @@ class Outcome:
     """Why the store did not take the results; they are kept on disk."""
 
     @property
+    def n_paragraphs(self) -> int:
+        """Training paragraphs that cross-validation measured; fewer where a fine-tuned encoder has seen the others."""
+        return int(self.cross_validated["n_paragraphs"]) if self.cross_validated else 0
+
+    @property
     def macro_f1(self) -> float:
         """Cross-validated macro-F1, by which jobs are ranked; the held-out articles choose nothing."""
         return float(self.cross_validated["macro_f1"]["value"]) if self.cross_validated else float("-inf")
@@ -50,15 +57,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Sweep:
-    """All jobs of a sweep, best first; failed ones last."""
+    """All jobs of a sweep, best first; then those that are ranked apart, failed ones last."""
 
     folder: Path
     outcomes: tuple[Outcome, ...]
     behind: Mapping[int, Interval]
-    """By job number: how much less macro-F1 than the best job, on the same out-of-fold paragraphs."""
+    """By job number: how much less macro-F1 than the best job, on the out-of-fold paragraphs that both have."""
     run_id: str | None = None
     unsent: str = ""
     """Why the store did not take the summary; it is kept on disk."""
+    apart: frozenset[int] = frozenset()
+    """Numbers of the jobs that were measured on other paragraphs of the same table, as with a fine-tuned encoder."""
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
@@ -73,20 +82,51 @@ class Sweep:
             notes.append(
                 "Not all jobs had the same paragraph table; only jobs with the best one's can be compared to it."
             )
+        if self.apart:
+            notes.append(
+                f"{APART} Ranked apart, and never the best: the encoder was fine-tuned on some of the paragraphs, so "
+                "the job was measured on the others alone. Its difference is on those that the best job has too, and "
+                "its models learned from more articles there."
+            )
         return notes
 
 
 def rank(folder: Path, outcomes: Sequence[Outcome], run_id: str | None = None) -> Sweep:
-    """Put the jobs in order, and compare each with the best one, paragraph by paragraph."""
-    ranked = tuple(sorted(outcomes, key=lambda outcome: (-outcome.macro_f1, outcome.number)))
+    """Put the jobs in order, and compare each with the best one, paragraph by paragraph.
+
+    Scores on different paragraphs of one table say nothing of which job is better, so the jobs that were measured on
+    the most of them come first, and the others apart.
+    """
+    apart = _measured_on_others(folder, outcomes)
+    ranked = tuple(sorted(outcomes, key=lambda o: (bool(o.error), o.number in apart, -o.macro_f1, o.number)))
     good = [outcome for outcome in ranked if not outcome.error]
     behind: dict[int, Interval] = {}
     for outcome in good[1:]:
+        if outcome.dataset_digest != good[0].dataset_digest:
+            continue
         best, own = (_out_of_fold(folder, job) for job in (good[0], outcome))
-        if outcome.dataset_digest == good[0].dataset_digest and np.array_equal(best["y"], own["y"]):
+        if outcome.number in apart:
+            _, of_best, of_own = np.intersect1d(best["paragraph_id"], own["paragraph_id"], return_indices=True)
+            best, own = (
+                {name: rows[which] for name, rows in a.items()} for a, which in ((best, of_best), (own, of_own))
+            )
+        if len(own["y"]):
             compared = paired_bootstrap(best["y"], best["proba"], own["proba"], best["article_id"])
             behind[outcome.number] = compared.difference
-    return Sweep(folder, ranked, behind, run_id)
+    return Sweep(folder, ranked, behind, run_id, apart=apart)
+
+
+def _measured_on_others(folder: Path, outcomes: Sequence[Outcome]) -> frozenset[int]:
+    """Name the jobs whose paragraphs are not those of the job that has the most, for each table by itself."""
+    good = [outcome for outcome in outcomes if not outcome.error]
+    if len(good) < 2:
+        return frozenset()
+    measured = {job.number: frozenset(_out_of_fold(folder, job)["paragraph_id"].tolist()) for job in good}
+    most: dict[str, frozenset[str]] = {}
+    for job in sorted(good, key=lambda job: job.number):
+        if len(measured[job.number]) > len(most.get(job.dataset_digest, ())):
+            most[job.dataset_digest] = measured[job.number]
+    return frozenset(job.number for job in good if measured[job.number] != most[job.dataset_digest])
 
 
 def _out_of_fold(folder: Path, outcome: Outcome) -> dict[str, Any]:
@@ -129,16 +169,21 @@ def describe(sweep: Sweep) -> Iterator[LogItem]:
         yield Tag("crosshead.best_run", best.run_id or "")
 
 
-COLUMNS = ("macro-F1, cross-validated", "behind the best", "macro-F1, held out", "log-loss, held out", "seconds")
+def columns(sweep: Sweep) -> list[str]:
+    """Name the columns of the table; how many paragraphs were measured stands there where it is not always the same."""
+    counted = ["paragraphs"] if sweep.apart else []
+    others = ["behind the best", "macro-F1, held out", "log-loss, held out", "seconds"]
+    return ["macro-F1, cross-validated", *counted, *others]
 
 
 def cells(sweep: Sweep, outcome: Outcome) -> list[str]:
-    """Return a job's cells, in the order of `COLUMNS`; none where it failed."""
+    """Return a job's cells, in the order of `columns`; none where it failed."""
     if outcome.cross_validated is None or outcome.test is None:
         return []
     behind = sweep.behind.get(outcome.number)
     return [
         shown(outcome.cross_validated["macro_f1"]),
+        *([f"{outcome.n_paragraphs:,}{APART if outcome.number in sweep.apart else ''}"] if sweep.apart else []),
         shown(behind.as_dict(), sign=True) if behind else "",
         shown(outcome.test["macro_f1"]),
         f"{outcome.test['log_loss']['value']:.3f}",
@@ -148,9 +193,14 @@ def cells(sweep: Sweep, outcome: Outcome) -> list[str]:
 
 def to_markdown(sweep: Sweep) -> str:
     """Write the jobs as a table, best first."""
-    lines = [f"| job | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
+    names = columns(sweep)
+    lines = [f"| job | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for outcome in sweep.outcomes:
-        row = cells(sweep, outcome) or [f"failed: {outcome.error}", "", "", "", f"{outcome.seconds:.1f}"]
+        row = cells(sweep, outcome) or [
+            f"failed: {outcome.error}",
+            *[""] * (len(names) - 2),
+            f"{outcome.seconds:.1f}",
+        ]
         lines.append("| " + " | ".join(_cell(text) for text in (outcome.label, *row)) + " |")
     return "\n".join([*lines, "", *sweep.notes]) + "\n"
 

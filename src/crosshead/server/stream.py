@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from crosshead.cli.items import Answer, Item
-from crosshead.cli.records import LINES_PER_CHUNK, Cutter, as_record, dumps, parse
 from crosshead.errors import CrossheadError, DataError
+from crosshead.feeds.items import Answer, Item
+from crosshead.feeds.jsonl import LINES_PER_CHUNK, Cutter, as_record, dumps, parse
 from crosshead.limits import MAX_INPUT_BYTES
 from crosshead.server.errors import RefusedError
 from crosshead.server.logs import log_mistake

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from crosshead.corpora import labelled
 from crosshead.corpora.corpus import read_summary, read_table
 from crosshead.corpora.splits import split_test
-from crosshead.encoders.export import check_digest, find_source, from_hub, weights_digest
+from crosshead.encoders.source import check_digest, source_folder, weights_digest
 from crosshead.encoders.tuned import TUNED_FILE, Tuned, text_digest
 from crosshead.errors import ConfigError
 from crosshead.records.lineage import git_state, lineage
@@ -23,7 +23,8 @@ from crosshead.records.tracking import Tracking
 from crosshead.schema import FinetuneSettings, Settings
 from crosshead.settings import config_digest, to_yaml
 from crosshead.text import normalise
-from crosshead.training.finetuning import Epoch, Recipe, best_device, finetune
+from crosshead.training.finetuning import Epoch, finetune
+from crosshead.training.upper_layers import Recipe, best_device
 from crosshead.whole import new_folder
 
 Report = Callable[[str, int, int], None]
@@ -119,10 +120,14 @@ def _source(settings: Settings) -> Path:
         raise ConfigError(
             f"encoder {settings.encoder.name!r} has nothing to fine-tune; choose one with weights: encoder=minilm"
         )
-    folder = Path(find_source(settings.encoder.source))
-    folder = folder if folder.is_absolute() else settings.root / folder
-    if not folder.is_dir():
-        folder = from_hub(settings.encoder.source)
+    if settings.encoder.kind == "static":
+        raise ConfigError(
+            f"encoder {settings.encoder.name!r} is static: token vectors that are looked up have no layers to learn; "
+            "fine-tune the transformer that they are made of: crosshead finetune encoder=minilm. Token vectors of "
+            "the result are encoder=static encoder.source=models/finetuned encoder.sha256=null"
+        )
+    settings.encoder.tuned()  # refuses what should say what it has seen, and does not
+    folder = source_folder(settings.encoder.source)
     check_digest(settings.encoder.source, weights_digest(folder), settings.encoder.sha256)
     return folder
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
+from crosshead.corpora import notes
 from crosshead.corpora.annotations import (
     Annotation,
     check_annotations,
@@ -31,7 +32,7 @@ from crosshead.corpora.corpus import (
 from crosshead.corpora.duplicates import Grouping, group_articles
 from crosshead.corpora.heading_labels import HeadingReport, label_by_headings, report_headings
 from crosshead.corpora.leaks import Leaks, find_leaks
-from crosshead.corpora.splits import TestSplit, split_given, split_test
+from crosshead.corpora.splits import TestSplit, check_apart, split_given, split_test
 from crosshead.errors import ConfigError, DataError
 from crosshead.readers.files import ArticleStream, read_articles
 from crosshead.readers.formats import stem_of
@@ -147,6 +148,7 @@ def prepare(
     DataError
         If the input contradicts itself, or is too small to be split.
     """
+    _check_ids(articles)
     if labels == "given":
         annotations = [*annotations, *given_annotations(articles)]
     if labels == "given" and not annotations:
@@ -158,7 +160,6 @@ def prepare(
         raise ConfigError(
             "corpus.labels is 'annotations' but there are none; set corpus.annotations, or corpus.labels=headings"
         )
-    _check_ids(articles)
     check_annotations(annotations, articles, taxonomy.section_types)
     check_contrast_sets(contrast_sets, [article.article_id for article in articles], taxonomy.section_types)
     verdicts = count_votes(annotations)
@@ -166,7 +167,7 @@ def prepare(
     headings = report_headings(articles, taxonomy, by_heading, verdicts.section_types)
     source = "annotations" if labels == "given" else labels
     found = article_rows(articles, verdicts, by_heading, source) + contrast_rows(contrast_sets)
-    _check_labels(found, labels, headings)
+    _check_labels([row for row in found if row.article_id not in (test_ids or ())] or found, labels, headings)
 
     ids = [row.article_id for row in found]
     grouping = group_articles([row.text for row in found], ids, threshold=duplicate_threshold)
@@ -195,10 +196,12 @@ def prepare(
             "duplicate_threshold": duplicate_threshold,
         },
         notes=[
-            *_label_notes(found, taxonomy, counts),
-            *_boilerplate_notes(found, grouping),
+            *(notes.given_notes(articles) if labels == "given" else []),
+            *notes.label_notes(found, taxonomy, counts),
+            *notes.unlearned_notes(found, test_ids),
+            *notes.boilerplate_notes(found, grouping),
             *split.notes,
-            *_leak_notes(leaks),
+            *notes.leak_notes(leaks),
         ],
     )
 
@@ -214,6 +217,7 @@ def run(settings: Settings, report: Report = lambda what, done, total: None) -> 
     if corpus.test_articles is not None:
         other, held_out = _read(settings, corpus.test_articles, report)
         stream.unreadable.extend(other.unreadable)
+        check_apart([article.article_id for article in articles], [article.article_id for article in held_out])
     articles += held_out
     annotations = read_annotations(root / corpus.annotations) if corpus.annotations else []
     prepared = prepare(
@@ -229,8 +233,8 @@ def run(settings: Settings, report: Report = lambda what, done, total: None) -> 
         boilerplate=corpus.boilerplate,
     )
     if stream.unreadable:
-        note = f"{len(stream.unreadable)} inputs could not be read and were passed over"
-        prepared = replace(prepared, notes=[note, *prepared.notes], unreadable=tuple(stream.unreadable))
+        told = [*notes.unreadable_notes(len(stream.unreadable)), *prepared.notes]
+        prepared = replace(prepared, notes=told, unreadable=tuple(stream.unreadable))
     folder = settings.prepared_dir
     remove_summary(folder)
     write_file(folder / "headings.md", prepared.headings.to_markdown().encode())
@@ -278,10 +282,15 @@ def _check_ids(articles: Sequence[Article]) -> None:
 def _check_labels(rows: Sequence[Row], labels: Labels, headings: HeadingReport) -> None:
     found = sorted({row.section_type for row in rows})
     if len(found) < 2:
+        remedy = (
+            "name other section types in the table too"
+            if labels == "given"
+            else "annotate paragraphs, or add phrases to the taxonomy for the headings that the articles have"
+        )
         raise DataError(
-            f"the labelled paragraphs have {len(found)} section types ({', '.join(found) or 'none'}), of "
-            f"{headings.n_paragraphs} paragraphs read with corpus.labels={labels}; a tagger needs 2 at least: annotate "
-            "paragraphs, or add phrases to the taxonomy for the headings that the articles have"
+            f"the labelled paragraphs to train on have {len(found)} section type{'' if len(found) == 1 else 's'} "
+            f"({', '.join(found) or 'none'}), of {headings.n_paragraphs} paragraphs read with corpus.labels={labels}; "
+            f"a tagger needs 2 at least: {remedy}"
         )
 
 
@@ -335,38 +344,6 @@ def _count(
         "boilerplate": len(grouping.boilerplate),
         "left_out": dict(sorted(left_out.items())),
     }
-
-
-def _label_notes(rows: Sequence[Row], taxonomy: Taxonomy, counts: Mapping[str, Any]) -> list[str]:
-    notes = []
-    if counts["unlabelled"]:
-        notes.append(f"{counts['unlabelled']} paragraphs have no label and are left out of the table")
-    if counts["disputed"]:
-        notes.append(f"{counts['disputed']} of them because their annotators are divided equally")
-    for name in taxonomy.section_types:
-        if not any(row.section_type == name for row in rows):
-            notes.append(f"section type {name!r} labels no paragraph: it can be neither learned nor tagged")
-    return notes
-
-
-def _boilerplate_notes(rows: Sequence[Row], grouping: Grouping) -> list[str]:
-    if not grouping.boilerplate:
-        return []
-    example = rows[min(grouping.boilerplate)].paragraph_id
-    return [
-        f"{len(grouping.boilerplate)} paragraphs return in many articles, such as {example!r}; "
-        "they are boilerplate and left out of the table"
-    ]
-
-
-def _leak_notes(leaks: Leaks) -> list[str]:
-    """Say what stands on both sides of a split that was not made here; scores on it flatter."""
-    if not leaks:
-        return []
-    return [
-        f"{len(leaks.duplicates)} near-duplicate pairs of paragraphs stand on both sides of the split; leaks.md lists "
-        "them, and scores on such paragraphs flatter"
-    ]
 
 
 def _describe_split(rows: Sequence[Row], section_types: Sequence[str]) -> dict[str, Any]:

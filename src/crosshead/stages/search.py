@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from crosshead import __version__
 from crosshead.corpora.corpus import write_file
 from crosshead.encoders.engines import n_cores
+from crosshead.encoders.source import weights_digest
 from crosshead.errors import ConfigError, DataError
 from crosshead.evaluation.comparison import Comparison, paired_bootstrap
 from crosshead.evaluation.methodology import Finding
@@ -76,6 +77,8 @@ class Searched:
     run_id: str | None = None
     unsent: str = ""
     """Why the store did not take everything."""
+    warnings: tuple[str, ...] = ()
+    """What is to be known of the paragraphs that the trials were measured on."""
 
 
 def run(settings: Settings, overrides: Sequence[str] = (), report: Report = _silent) -> Searched:
@@ -142,6 +145,8 @@ def study_folder(settings: Settings, search: SearchSettings, data: Data) -> Path
         "data": data.digest,
         "versions": [__version__, version("scikit-learn"), version("optuna")],
     }
+    if settings.encoder.tuned() is not None:  # the folder stays, and fine-tuning again changes what is in it
+        decides["encoder"] = weights_digest(Path(settings.encoder.source or ""))
     digest = hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
     return settings.root / "models" / "search" / f"{search.name}-{digest[:10]}"
 
@@ -267,6 +272,7 @@ def _conclude(
     about = (
         f"{MARK} {search.name}: best of {len(trials)} trials, {n_complete} of them over all folds.\n"
         f"{search.objective} {gain.b:.4f} cross-validated, {gain.a:.4f} before; paragraph table {data.digest[:12]}."
+        + "".join(f"\n{warning}." for warning in data.warnings)
     )
     return Searched(
         folder=study.folder,
@@ -283,6 +289,7 @@ def _conclude(
         n_encoded=scorer.n_encoded,
         recorded=is_first,
         run_id=run_id,
+        warnings=data.warnings,
     )
 
 

@@ -86,10 +86,10 @@ def run(settings: Settings, report: Report = _silent, meanwhile: Callable[[], ob
     summary, table = read_summary(settings.prepared_dir), read_table(settings.prepared_dir)
     columns = {split: labelled.columns_of(table[split]) for split in ("train", "test")}
     section_types = settings.taxonomy.section_types
-    labelled.refuse_seen(columns["test"], settings.encoder.folder)
+    labelled.refuse_seen(columns["test"], settings.encoder.tuned())
     paragraphs = labelled.to_paragraphs(columns["train"], section_types)
     specs = settings.view_specs()
-    cut = labelled.folds_of(columns["train"], settings.folds, settings.seed, settings.encoder.folder)
+    cut = labelled.folds_of(columns["train"], settings.folds, settings.seed, settings.encoder.tuned())
     encoder, graph_dir = _open_encoder(settings, specs, report)
     tracking = Tracking.at(settings.root, settings.tracking.experiment, settings.tracking.uri)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from crosshead.articles import Article
-from crosshead.cli.items import Item
-from crosshead.cli.records import read_items
 from crosshead.errors import ArticleError, DataError
+from crosshead.feeds.items import Item
+from crosshead.feeds.jsonl import read_items
 from crosshead.readers import read_articles
 from crosshead.readers.encodings import GZIP_ERRORS, damaged_gzip, unpack
 from crosshead.readers.formats import AUTO, stem_of

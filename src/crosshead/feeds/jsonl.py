@@ -11,7 +11,7 @@ import select
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from crosshead.cli.items import Answer, Item
+from crosshead.feeds.items import Answer, Item
 from crosshead.limits import MAX_INPUT_BYTES, MAX_PARAGRAPHS
 
 LINES_PER_CHUNK = 512
