@@ -26,6 +26,7 @@ LAYERS: dict[str, list[str]] = {
         "tfidf",
         "calibration",
         "decoding",
+        "novelty",
         "tagger",
         "weak_labels",
         "tables",
