@@ -39,6 +39,8 @@ MANIFEST_KEYS = {
     "risk": "share of mistakes above the threshold that was aimed at",
     "conformal_quantile": "of the label sets; null where the model promises none",
     "conformal_alpha": "share of sets that may miss the true section type",
+    "novelty_threshold": "distance from which a text is of another kind than that of training; null: cannot be told",
+    "novelty_false_alarms": "share of paragraphs of held-out articles beyond that distance",
     "about": "facts of the training: taxonomy, data, counts",
     "files": "path and sha256 of every other file",
 }

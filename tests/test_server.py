@@ -63,6 +63,7 @@ def test_paragraphs_are_one_article(client: TestClient) -> None:
             "headings": None,
             **expected.as_dict(),
             "label_set": None,
+            "out_of_distribution": None,
         }
         for i, (text, expected) in enumerate(zip(TEXTS, TAGGER.tag_article(TEXTS), strict=True))
     ]

@@ -119,7 +119,7 @@ def training_rows() -> tuple[list[str], np.ndarray, list[int], list[str]]:
     return texts, y, [len(rows) for _, rows in ARTICLES], [name for name, rows in ARTICLES for _ in rows]
 
 
-def build_tagger(graph: Path, *, sentences: bool = True):
+def build_tagger(graph: Path, *, sentences: bool = True, tells_novelty: bool = False):
     """Train paragraph, sentence and TF-IDF views on the twelve paragraphs; returns (TrainResult, graph)."""
     from sklearn.linear_model import LogisticRegression
 
@@ -146,6 +146,7 @@ def build_tagger(graph: Path, *, sentences: bool = True):
         decoder=DecoderSpec(weight=0.3),
         calibrate=True,
         risk=0.9,  # twelve paragraphs promise nothing better
+        tells_novelty=tells_novelty,
     )
 
 

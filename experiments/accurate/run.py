@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead import bundle, labelled
-from crosshead.corpus import read_table
+from crosshead import bundle
+from crosshead.corpora import labelled
+from crosshead.corpora.corpus import read_table
 from crosshead.encoders.open import with_cache
 from crosshead.evaluation import evaluate, mcnemar, paired_bootstrap
 from crosshead.settings import find_root

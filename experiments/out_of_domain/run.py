@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import roc_auc_score
 
-from crosshead import bundle, labelled
-from crosshead.corpus import read_table
+from crosshead import bundle
+from crosshead.corpora import labelled
+from crosshead.corpora.corpus import read_table
 from crosshead.encoders.open import with_cache
 from crosshead.settings import load_settings
-from crosshead.tagger import Inputs, Tagger
+from crosshead.tagging.tagger import Inputs, Tagger
 
 Floats = NDArray[np.float64]
 Score = Callable[[Inputs], Floats]

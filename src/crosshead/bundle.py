@@ -29,6 +29,7 @@ from crosshead import __version__
 from crosshead.errors import BundleError, EncoderError
 from crosshead.tagging.decoding import Chain, Decoder, Transitions
 from crosshead.tagging.heads import HEADS, Head
+from crosshead.tagging.novelty import Novelty
 from crosshead.tagging.tagger import AnyView, Encoder, ParagraphView, SentenceView, Tagger, TfidfView
 from crosshead.tagging.tfidf import Tfidf
 from crosshead.whole import new_folder
@@ -122,6 +123,8 @@ def _write(
             arrays[f"{view.name}/idf"] = view.tfidf.idf
             terms = sorted(view.tfidf.vocabulary, key=lambda term: view.tfidf.vocabulary[term])
             _write_json(work / "vocabulary" / f"{view.name}.json", terms)
+    if tagger.novelty is not None:
+        arrays |= {f"novelty/{name}": array for name, array in tagger.novelty.arrays().items()}
     save_file({name: np.atleast_1d(array) for name, array in arrays.items()}, work / HEADS_FILE)
     if tagger.encoder is not None:
         if encoder_dir is None:
@@ -152,6 +155,8 @@ def _manifest(tagger: Tagger, work: Path, about: Mapping[str, Any]) -> dict[str,
         "risk": tagger.risk,
         "conformal_quantile": tagger.conformal_quantile,
         "conformal_alpha": tagger.conformal_alpha,
+        "novelty_threshold": tagger.novelty.threshold if tagger.novelty is not None else None,
+        "novelty_false_alarms": tagger.novelty.false_alarms if tagger.novelty is not None else None,
         "about": dict(about),
         "files": {path.relative_to(work).as_posix(): _sha256(path) for path in files},
     }
@@ -321,6 +326,7 @@ def _build(
         risk=float(manifest["risk"]),
         name=str(manifest["name"]),
         version=str(manifest["version"]) or digest(folder)[:12],
+        novelty=_build_novelty(manifest, arrays),
         **_conformal(manifest),
     )
 
@@ -330,6 +336,14 @@ def _conformal(manifest: Mapping[str, Any]) -> dict[str, float]:
     if manifest.get("conformal_quantile") is None:
         return {}
     return {name: float(manifest[name]) for name in ("conformal_quantile", "conformal_alpha")}
+
+
+def _build_novelty(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Novelty | None:
+    """Read what tells text of another kind; bundles saved before there was any cannot tell."""
+    if manifest.get("novelty_threshold") is None:
+        return None
+    limits = float(manifest["novelty_threshold"]), float(manifest["novelty_false_alarms"])
+    return Novelty(arrays["novelty/mean"], arrays["novelty/whitening"], *limits)
 
 
 def _build_decoder(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Decoder:

@@ -23,6 +23,8 @@ COLOURS = ("dark_orange", "dodger_blue1", "medium_purple1", "grey62", "green3", 
 NARROW = 64
 """Columns below which the text stands under its section type, not beside it."""
 BAR, UNSURE_BAR = "▌", "┊"
+NOVEL = "≠"
+"""Beside the section type of a text of another kind than that of training."""
 
 
 class TableWriter:
@@ -62,6 +64,8 @@ class TableWriter:
         parts = [Text(f"{name} {n}", style=self._colours[name]) for name, n in counts.most_common()]
         if unsure := sum(tag.abstained for tag in answer.tags):
             parts.append(Text(f"not sure {UNSURE_BAR} {unsure}", style="italic"))
+        if novel := sum(tag.out_of_distribution is True for tag in answer.tags):
+            parts.append(Text(f"unlike the training text {NOVEL} {novel}", style="yellow"))
         if cut := sum(tag.truncated_tokens > 0 for tag in answer.tags):
             parts.append(Text(f"end not read: {counted(cut, 'long paragraph')}", style="yellow"))
         left_out = answer.item.article.left_out if answer.item.article else {}
@@ -92,7 +96,7 @@ class TableWriter:
         colour = self._colours[tag.section_type]
         bar = UNSURE_BAR if tag.abstained else BAR
         name = Text(tag.section_type, style=f"italic {colour}" if tag.abstained else colour)
-        name.append("?" if tag.abstained else "")
+        name.append(NOVEL if tag.out_of_distribution else "?" if tag.abstained else "")
         confidence = Text(f"{percent(tag.confidence):>4}")
         words = Text(text, style="dim" if tag.abstained else "", no_wrap=True, overflow="ellipsis")
         if self._console.width >= NARROW:

@@ -116,6 +116,7 @@ class Csv:
         "confidence",
         "abstained",
         "truncated_tokens",
+        "out_of_distribution",
     )
 
     def __init__(self, stream: BinaryIO, section_types: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ def dumps(value: Any) -> bytes:
 
 def scored(tag: Tag) -> dict[str, Any]:
     """Return what the tagger says of a paragraph."""
-    return {**tag.as_dict(), "label_set": list(tag.label_set) or None}
+    return {**tag.as_dict(), "label_set": list(tag.label_set) or None, "out_of_distribution": tag.out_of_distribution}
 
 
 def tag_answer(

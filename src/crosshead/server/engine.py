@@ -15,8 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-
 from crosshead.server.errors import RefusedError
 from crosshead.server.metrics import Metrics
 from crosshead.server.model import Served
@@ -51,10 +49,7 @@ class _Job(Generic[T]):
     def whole(self) -> Looked:
         if len(self.looked) == 1:
             return self.looked[0]
-        return Looked(
-            np.concatenate([part.log_proba for part in self.looked]),
-            np.concatenate([part.n_truncated for part in self.looked]),
-        )
+        return Looked.join(self.looked)
 
 
 Outcome = tuple["_Job[Any]", Any, Exception | None]
@@ -210,7 +205,7 @@ def _hand_out(looked: Looked, batch: list[tuple[_Job[Any], slice]]) -> None:
     first = 0
     for job, part in batch:
         last = first + part.stop - part.start
-        job.looked.append(Looked(looked.log_proba[first:last], looked.n_truncated[first:last]))
+        job.looked.append(looked.part(first, last))
         first = last
 
 

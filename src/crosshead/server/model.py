@@ -32,6 +32,8 @@ log = logging.getLogger(NAME)
 
 REMEMBERED = 10_000
 """Paragraphs whose outcome is kept (some four megabytes), so that explaining one does not look at its article again."""
+Seen = tuple[Floats, int, bool | None]
+"""Of a paragraph: log-probabilities, tokens not read, and whether it is of another kind than the training text."""
 _PROBE = ["Two columns crossed the river before dawn.", "The talks went on in the lake town for another day."]
 
 
@@ -98,7 +100,7 @@ class Served:
         shared = before is not None and before.tagger.encoder is model.tagger.encoder
         self._working: threading.Lock = before._working if before is not None and shared else threading.Lock()
         self.info = {"name": model.name, "version": model.version, "digest": model.digest}
-        self._known: OrderedDict[bytes, tuple[Floats, int]] = OrderedDict()
+        self._known: OrderedDict[bytes, Seen] = OrderedDict()
 
     def prove(self) -> None:
         """Refuse a model that loads and cannot tag; its encoder is warm afterwards.
@@ -126,14 +128,17 @@ class Served:
         if new or not texts:
             with self._working:
                 looked = self.tagger.look(list(new.values()))
-            rows = zip(new, looked.log_proba, looked.n_truncated, strict=True)
-            found |= {key: (row.copy(), int(cut)) for key, row, cut in rows}
+            beyond = looked.out_of_distribution
+            marks = [None] * len(looked) if beyond is None else beyond.tolist()
+            rows = zip(new, looked.log_proba, looked.n_truncated, marks, strict=True)
+            found |= {key: (row.copy(), int(cut), mark) for key, row, cut, mark in rows}
         if not texts:
             return looked
         self._remember(keys, found)
-        return Looked(np.stack([found[key][0] for key in keys]), np.array([found[key][1] for key in keys]))
+        log_proba, n_truncated, told = zip(*(found[key] for key in keys), strict=True)
+        return Looked(np.stack(log_proba), np.array(n_truncated), None if told[0] is None else np.array(told))
 
-    def _remember(self, keys: Sequence[bytes], found: dict[bytes, tuple[Floats, int]]) -> None:
+    def _remember(self, keys: Sequence[bytes], found: dict[bytes, Seen]) -> None:
         for key in keys[-REMEMBERED:]:
             self._known[key] = found[key]
             self._known.move_to_end(key)

@@ -117,6 +117,10 @@ class Scored(BaseModel):
         "where it promises nothing."
     )
     truncated_tokens: int = Field(description="Tokens at the paragraph's end that the encoder did not see.")
+    out_of_distribution: bool | None = Field(
+        description="Text of another kind than that of training, such as a recipe or another language; null where the "
+        "model cannot tell."
+    )
 
 
 class TaggedParagraph(Scored):
@@ -149,6 +153,7 @@ _TAGGED: dict[str, JsonValue] = {
     "abstained": False,
     "label_set": ["ground_developments"],
     "truncated_tokens": 0,
+    "out_of_distribution": False,
     "index": 0,
     "text": _PARAGRAPHS[0],
     "start": 14,

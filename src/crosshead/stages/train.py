@@ -170,6 +170,8 @@ def _train(
         decoder=settings.decoder.spec(),
         calibrate=settings.calibration.method == "temperature",
         risk=settings.calibration.risk,
+        # A static encoder is chosen for speed, and its look-up is quicker than this would be.
+        tells_novelty=settings.encoder.kind == "graph",
         curve_shares=curve_shares,
         seed=settings.seed,
         report=report,
@@ -193,7 +195,7 @@ def _words_alone(settings: Settings, paragraphs: Paragraphs, splits: Folds, resu
     if own is None:
         return _train(settings, paragraphs, [baseline_view()], None, splits, _silent).tagger
     temperature = fit_temperature(np.log(result.view_out_of_fold[own.name]), paragraphs.y[result.asked])
-    return replace(result.tagger, views=(own,), encoder=None, temperature=temperature)
+    return replace(result.tagger, views=(own,), encoder=None, temperature=temperature, novelty=None)
 
 
 def _majority(paragraphs: Paragraphs, tagger: Tagger) -> Tagger:
@@ -201,7 +203,7 @@ def _majority(paragraphs: Paragraphs, tagger: Tagger) -> Tagger:
     counts = np.bincount(paragraphs.y, minlength=len(tagger.section_types)) + 1.0
     nothing = Tfidf({}, np.zeros(0, dtype=np.float32), 1)
     view = TfidfView("majority", 1.0, ConstantHead(np.log(counts / counts.sum())), nothing)
-    return replace(tagger, views=(view,), encoder=None, temperature=1.0)
+    return replace(tagger, views=(view,), encoder=None, temperature=1.0, novelty=None)
 
 
 def _about(settings: Settings, summary: dict[str, Any]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def ask(tagger: Tagger, paragraph: str, before: Sequence[str] = (), after: Seque
 
 def answer(tagger: Tagger, question: Question, looked: Looked) -> Explanation:
     """Explain from what the tagger saw in ``question.texts``."""
-    article = Looked(looked.log_proba[: question.n_article], looked.n_truncated[: question.n_article])
+    article = looked.part(0, question.n_article)
     tag = tagger.conclude(article, [question.n_article])[0][question.position]
     decided = tagger.section_types.index(tag.section_type)
     variants = [question.position, *(row for _, row in (*question.sentences, *question.words))]

@@ -18,6 +18,7 @@ from crosshead.errors import DataError
 from crosshead.tagging.calibration import apply_temperature
 from crosshead.tagging.decoding import Decoder
 from crosshead.tagging.heads import ConstantHead, Floats, Head, LinearHead, log_softmax
+from crosshead.tagging.novelty import Novelty
 from crosshead.tagging.tfidf import Tfidf
 from crosshead.text import MAX_CHARACTERS, normalise, sentences
 
@@ -142,15 +143,19 @@ class Tag:
     """Tokens that the encoder did not see because the paragraph is longer than its window."""
     label_set: tuple[str, ...] = ()
     """Section types that hold the true one as often as the model promises; empty where it promises nothing."""
+    out_of_distribution: bool | None = None
+    """True where the text is of another kind than that of training; None where the model cannot tell."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return what is written as JSONL; probabilities with six decimals."""
+        told = {} if self.out_of_distribution is None else {"out_of_distribution": self.out_of_distribution}
         return {
             "section_type": self.section_type,
             "confidence": round(self.confidence, 6),
             "scores": {name: round(score, 6) for name, score in self.scores.items()},
             "abstained": self.abstained,
             "truncated_tokens": self.truncated_tokens,
+            **told,
         }
 
 
@@ -161,10 +166,27 @@ class Looked:
     log_proba: Floats
     """Calibrated, shape (n_paragraphs, n_section_types)."""
     n_truncated: NDArray[np.int64]
+    out_of_distribution: NDArray[np.bool_] | None = None
+    """None where the model cannot tell."""
 
     def __len__(self) -> int:
         """Count the paragraphs."""
         return len(self.n_truncated)
+
+    def part(self, start: int, end: int) -> Looked:
+        """Return some paragraphs."""
+        beyond = None if self.out_of_distribution is None else self.out_of_distribution[start:end]
+        return Looked(self.log_proba[start:end], self.n_truncated[start:end], beyond)
+
+    @classmethod
+    def join(cls, parts: Sequence[Looked]) -> Looked:
+        """Put parts together again; a part without paragraphs says nothing of whether the model can tell."""
+        beyond = [part.out_of_distribution for part in parts if part.out_of_distribution is not None]
+        return cls(
+            np.concatenate([part.log_proba for part in parts]),
+            np.concatenate([part.n_truncated for part in parts]),
+            np.concatenate(beyond) if beyond else None,
+        )
 
 
 def read_inputs(texts: Sequence[str], encoder: Encoder | None, *, with_sentences: bool) -> Inputs:
@@ -233,6 +255,8 @@ class Tagger:
     """1 − probability down to which a section type belongs to ``label_set``; None where nothing is promised."""
     conformal_alpha: float = 0.1
     """Share of label sets that may miss the true section type that ``conformal_quantile`` was chosen for."""
+    novelty: Novelty | None = None
+    """What tells text of another kind; None where the model cannot tell."""
 
     def tag_article(self, paragraphs: Sequence[str]) -> list[Tag]:
         """Tag the paragraphs of one article; neighbours inform each other."""
@@ -269,12 +293,15 @@ class Tagger:
         """Look at inputs that were read before."""
         if not inputs.texts:
             return Looked(np.zeros((0, len(self.section_types))), inputs.n_truncated)
-        return Looked(apply_temperature(blend(self.views, inputs), self.temperature), inputs.n_truncated)
+        log_proba = apply_temperature(blend(self.views, inputs), self.temperature)
+        if self.novelty is None or inputs.vectors is None:
+            return Looked(log_proba, inputs.n_truncated)
+        return Looked(log_proba, inputs.n_truncated, self.novelty.is_beyond(inputs.vectors))
 
     def conclude(self, looked: Looked, lengths: Sequence[int]) -> list[list[Tag]]:
         """Let neighbours inform each other and decide; ``lengths`` counts the paragraphs of each article in order."""
         proba = self.decode(looked, lengths)
-        tags = self._tags(proba, looked.n_truncated)
+        tags = self._tags(proba, looked)
         ends = np.cumsum([0, *lengths])
         return [tags[ends[i] : ends[i + 1]] for i in range(len(lengths))]
 
@@ -300,15 +327,16 @@ class Tagger:
         """Probabilities of inputs that were read before; ``lengths`` counts the paragraphs of each article in order."""
         return self.decode(self.look_at(inputs), lengths)
 
-    def _tags(self, proba: Floats, n_truncated: NDArray[np.int64]) -> list[Tag]:
+    def _tags(self, proba: Floats, looked: Looked) -> list[Tag]:
         best = proba.argmax(axis=1)
         abstained = proba[np.arange(len(proba)), best] < self.threshold
         columns = (
             proba.tolist(),
             best.tolist(),
             abstained.tolist(),
-            n_truncated.tolist(),
+            looked.n_truncated.tolist(),
             self._label_sets(proba, best),
+            [None] * len(proba) if looked.out_of_distribution is None else looked.out_of_distribution.tolist(),
         )
         return [
             Tag(
@@ -318,8 +346,9 @@ class Tagger:
                 abstained=unsure,
                 truncated_tokens=cut,
                 label_set=label_set,
+                out_of_distribution=beyond,
             )
-            for scores, winner, unsure, cut, label_set in zip(*columns, strict=True)
+            for scores, winner, unsure, cut, label_set, beyond in zip(*columns, strict=True)
         ]
 
     def _label_sets(self, proba: Floats, best: NDArray[np.int64]) -> list[tuple[str, ...]]:

@@ -18,6 +18,7 @@ from crosshead.evaluation.selective import ABSTAIN_ALWAYS, abstention_threshold
 from crosshead.tagging.calibration import apply_temperature, fit_temperature
 from crosshead.tagging.decoding import Decoder, DecoderSpec
 from crosshead.tagging.heads import Floats, LinearHead, log_softmax
+from crosshead.tagging.novelty import fit_novelty
 from crosshead.tagging.tagger import Encoder, Tagger, read_inputs
 from crosshead.training.learning import N_FOLDS, CurvePoint, learning_curve
 from crosshead.training.sequence import fit_decoder
@@ -35,6 +36,8 @@ from crosshead.training.views import (
 
 CONFORMAL_ALPHA = 0.1
 """Share of label sets that may miss the true section type."""
+NOVELTY_FALSE_ALARMS = 0.01
+"""Share of paragraphs of held-out articles that may be taken for text of another kind."""
 
 Folds = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
@@ -102,6 +105,7 @@ def train(
     decoder: DecoderSpec,
     calibrate: bool,
     risk: float,
+    tells_novelty: bool = False,
     curve_shares: Sequence[float] = (),
     seed: int = 0,
     report: Callable[[str, int, int], None] = lambda what, done, total: None,
@@ -118,6 +122,8 @@ def train(
         How the other paragraphs of an article count.
     risk
         Share of mistakes among paragraphs that are not abstained which the threshold is chosen for.
+    tells_novelty
+        Whether the tagger says which texts are of another kind than these; it needs an encoder.
     curve_shares
         Parts of the articles to train on besides, for a learning curve.
     meanwhile
@@ -142,6 +148,9 @@ def train(
         calibrate=calibrate,
     )
     threshold, warnings = _threshold(measured, proba, risk)
+    novelty = None
+    if tells_novelty and inputs.vectors is not None:
+        novelty = fit_novelty(inputs.vectors, folds, NOVELTY_FALSE_ALARMS)
     tagger = Tagger(
         section_types=section_types,
         views=tuple(fitted.view for fitted in final.values()),
@@ -152,6 +161,7 @@ def train(
         risk=risk,
         conformal_quantile=conformal_quantile(measured.y, proba, CONFORMAL_ALPHA),
         conformal_alpha=CONFORMAL_ALPHA,
+        novelty=novelty,
     )
     return TrainResult(
         tagger=tagger,
