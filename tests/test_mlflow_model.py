@@ -33,7 +33,7 @@ from mlflow.exceptions import MlflowException  # noqa: E402  # only after MLflow
 
 from crosshead.mlflow_model import TaggerModel, as_columns, as_table, tag_table  # noqa: E402
 
-COLUMNS = ["section_type", "confidence", "abstained", "truncated_tokens"] + [f"score_{n}" for n in tiny.SECTION_TYPES]
+COLUMNS = ["section_type", "confidence", "abstained", "truncated_tokens", "out_of_distribution"] + [f"score_{n}" for n in tiny.SECTION_TYPES]
 ARTICLE = [text for text, _ in tiny.ARTICLES[0][1]]
 
 
@@ -115,6 +115,7 @@ def test_the_table_has_a_row_a_tag_and_a_score_a_section_type(tagger: Tagger) ->
         "section_type": "object",
         "confidence": "float64",
         "abstained": "bool",
+        "out_of_distribution": "object",
         "truncated_tokens": "int64",
         **{f"score_{name}": "float64" for name in tagger.section_types},
     }

@@ -65,12 +65,13 @@ def tag_table(tagger: Tagger, rows: dict[str, list[Any]]) -> list[Tag]:
 
 
 def as_table(tags: Sequence[Tag], section_types: Iterable[str]) -> pd.DataFrame:
-    """One row a tag: section_type, confidence, abstained, truncated_tokens, and a score for each section type."""
+    """One row a tag, as `tables.as_row` writes it."""
     columns: dict[str, Any] = {
         "section_type": pd.Series([tag.section_type for tag in tags], dtype=object),
         "confidence": pd.Series([tag.confidence for tag in tags], dtype="float64"),
         "abstained": pd.Series([tag.abstained for tag in tags], dtype=bool),
         "truncated_tokens": pd.Series([tag.truncated_tokens for tag in tags], dtype="int64"),
+        "out_of_distribution": pd.Series([tag.out_of_distribution for tag in tags], dtype=object),
     }
     for name in section_types:
         columns[f"{SCORE}{name}"] = pd.Series([tag.scores[name] for tag in tags], dtype="float64")

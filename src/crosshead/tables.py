@@ -72,12 +72,13 @@ def articles_of(rows: Mapping[str, Sequence[Any]], *, name: Callable[[Any], str]
 
 
 def as_row(tag: Tag) -> dict[str, Any]:
-    """Return a tag as a row: section_type, confidence, abstained, truncated_tokens, and a score for each type."""
+    """Return a tag as a row: what MLflow's answers, and those of the server's /invocations, hold for a paragraph."""
     return {
         "section_type": tag.section_type,
         "confidence": tag.confidence,
         "abstained": tag.abstained,
         "truncated_tokens": tag.truncated_tokens,
+        "out_of_distribution": tag.out_of_distribution,
         **{f"{SCORE}{name}": score for name, score in tag.scores.items()},
     }
 

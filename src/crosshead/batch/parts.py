@@ -142,7 +142,7 @@ def _as_parquet(rows: Sequence[dict[str, Any]], section_types: Sequence[str], sh
     columns, fields = [], []
     for name, kind in _columns(section_types, shape):
         of = scores.get(name)
-        values = [row[name] for row in rows] if of is None else [row["scores"][of] for row in rows]
+        values = [row.get(name) for row in rows] if of is None else [row["scores"][of] for row in rows]
         columns.append(pa.array(values, kinds[kind]))
         fields.append(pa.field(name, kinds[kind]))
     table = pa.Table.from_arrays(columns, schema=pa.schema(fields))
@@ -177,6 +177,7 @@ def _columns(section_types: Sequence[str], shape: Shape) -> list[tuple[str, str]
         *((f"{SCORE}{name}", "double") for name in section_types),
         ("abstained", "bool"),
         ("truncated_tokens", "int32"),
+        ("out_of_distribution", "bool"),
     ]
 
 

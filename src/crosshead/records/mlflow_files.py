@@ -73,6 +73,7 @@ def _signature(section_types: tuple[str, ...]) -> Any:
         ColSpec("double", "confidence"),
         ColSpec("boolean", "abstained"),
         ColSpec("long", "truncated_tokens"),
+        ColSpec("boolean", "out_of_distribution", required=False),
         *(ColSpec("double", f"{SCORE}{name}") for name in section_types),
     ]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))

@@ -200,6 +200,7 @@ export class ArticleView {
     const notes = [];
     if (type === NOT_SURE) notes.push(this.article.candidates(i).map((k) => types.label(k)).join(" or ") + "?");
     if (correction) notes.push(this.#formerly(guess, correction.type, paragraphs[i]));
+    if (paragraphs[i].out_of_distribution) notes.push("Unlike what the model learned from");
     if (cut) notes.push(`Long: the last ${count(cut, "token")} not read`);
     node.querySelector(".notes").replaceChildren(...notes.map((note) => element("span", {}, note)));
   }
