@@ -231,7 +231,8 @@ from pyspark.sql import SparkSession
 from pyspark.sql.functions import struct
 model, folder, answer = sys.argv[1:]
 spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-spark = spark.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1").config("spark.local.dir", folder).getOrCreate()
+spark = spark.config("spark.driver.host", "127.0.0.1")
+spark = spark.config("spark.driver.bindAddress", "127.0.0.1").config("spark.local.dir", folder).getOrCreate()
 spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "0")  # an article's rows in one batch
 udf = mlflow.pyfunc.spark_udf(spark, model, result_type=answer, env_manager="local")
 table = spark.createDataFrame(json.load(sys.stdin), "article int, paragraph int, text string, article_id string")

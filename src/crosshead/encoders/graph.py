@@ -151,6 +151,8 @@ class GraphEncoder:
             chunk = slice(first, first + TEXTS_PER_CHUNK)
             with speaking_of(self.folder, GRAPH):
                 self._encode_chunk(different[chunk], vectors[chunk], n_tokens[chunk])
+                if not np.isfinite(vectors[chunk]).all():
+                    raise ValueError("vectors that are no numbers")
         return Encoded(vectors[inverse], n_tokens[inverse])
 
     def _encode_chunk(self, texts: list[str], vectors: NDArray[np.float32], n_tokens: NDArray[np.int64]) -> None:
