@@ -22,7 +22,13 @@ os.environ.update(HF_HUB_OFFLINE="1", MLFLOW_DISABLE_TELEMETRY="true", TOKENIZER
 
 from hypothesis import HealthCheck, Phase, given, settings
 
-from fuzz_targets import TARGETS, close
+if "--atheris" in sys.argv:
+    import atheris
+
+    with atheris.instrument_imports(include=["crosshead"], enable_loader_override=False):
+        from fuzz_targets import TARGETS, close
+else:
+    from fuzz_targets import TARGETS, close
 
 AT_ONCE = 200
 """Examples between two looks at the clock."""
@@ -70,8 +76,6 @@ def peak_mb() -> int:
 
 def drive_with_atheris(name: str, seconds: int) -> None:
     """Let atheris choose the bytes from which hypothesis draws an input."""
-    import atheris
-
     target = TARGETS[name]
     test = settings(deadline=None, database=None)(given(target.inputs)(target.ask))
     atheris.Setup([sys.argv[0], f"-max_total_time={seconds}", "-max_len=8192"], test.hypothesis.fuzz_one_input)

@@ -16,6 +16,8 @@ def _close() -> Iterator[None]:
     close()
 
 
+# Of an example that fails; it is shown all the same.
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @pytest.mark.parametrize("name", TARGETS)
 def test_whatever_comes_there_is_a_result_or_an_error_that_says_why(name: str) -> None:
     target = TARGETS[name]
