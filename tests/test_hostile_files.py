@@ -22,12 +22,13 @@ from crosshead.cli.exits import Exit
 from crosshead.corpora.contrast_sets import read_contrast_sets
 from crosshead.encoders.engines import ENGINES
 from crosshead.encoders.graph import GraphEncoder
-from crosshead.errors import ArticleError, BundleError, DataError, EncoderError
+from crosshead.errors import ArticleError, BundleError, ConfigError, DataError, EncoderError
 from crosshead.labelling.label_studio import read_label_studio
 from crosshead.labelling.log import read_events
 from crosshead.labelling.queue import read_queue
 from crosshead.releases import champion
 from crosshead.server import answers
+from crosshead.settings import load_settings
 from crosshead.text import text_digest
 
 DEEP = '{"a":' * 100_000
@@ -273,6 +274,22 @@ def test_many_control_characters_are_no_text_through_any_door(format: str, tmp_p
     with pytest.raises(ArticleError, match="the article holds many control characters, so it is not text"):
         read_article(text, format=format)
     assert read_article("Guns struck. " * 20 + "\x01").texts
+
+
+# -- configuration -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("experiment=[1,2]", r"experiment is '\[1,2\]'; allowed are"),
+        (f"encoder={'m' * 5000}", "encoder is 'mmm"),
+        (f"{'m' * 5000}=1", "is no configuration key"),
+    ],
+)
+def test_overrides_that_no_file_can_be_named_like_are_refused(override: str, message: str, root: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_settings([override], root)
 
 
 # -- labels ------------------------------------------------------------------------------------------------------------
