@@ -33,7 +33,9 @@ from mlflow.exceptions import MlflowException  # noqa: E402  # only after MLflow
 
 from crosshead.mlflow_model import TaggerModel, as_columns, as_table, tag_table  # noqa: E402
 
-COLUMNS = ["section_type", "confidence", "abstained", "truncated_tokens", "out_of_distribution"] + [f"score_{n}" for n in tiny.SECTION_TYPES]
+COLUMNS = ["section_type", "confidence", "abstained", "truncated_tokens", "out_of_distribution"] + [
+    f"score_{n}" for n in tiny.SECTION_TYPES
+]
 ARTICLE = [text for text, _ in tiny.ARTICLES[0][1]]
 
 

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -26,16 +27,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosshead import __version__
-from crosshead.errors import BundleError, EncoderError
+from crosshead.errors import BundleError, ConfigError
 from crosshead.tagging.decoding import Chain, Decoder, Transitions
 from crosshead.tagging.heads import HEADS, Head
 from crosshead.tagging.novelty import Novelty
+from crosshead.tagging.soundness import check
 from crosshead.tagging.tagger import AnyView, Encoder, ParagraphView, SentenceView, Tagger, TfidfView
 from crosshead.tagging.tfidf import Tfidf
 from crosshead.whole import new_folder
 
 FORMAT = 1
 MANIFEST, HEADS_FILE = "manifest.json", "heads.safetensors"
+MAX_MANIFEST_BYTES = 16 * 1024**2
 LARGEST_DIFFERENCE = 1e-3
 """A bundle whose probabilities differ by more from the tagger that it was saved from is not written."""
 LARGEST_ACROSS_ENGINES = 0.03
@@ -58,11 +61,13 @@ def n_bytes(folder: Path) -> int:
 
 def _sha256(path: Path) -> str:
     try:
+        if path.exists() and not path.is_file():  # a pipe or a device may have no end
+            raise OSError(errno.EINVAL, "it is no ordinary file")
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name may hold what no path holds
         raise BundleError(
-            f"bundle file {path.name} cannot be read ({error.strerror}); "
+            f"bundle file {path.name:.100} cannot be read ({getattr(error, 'strerror', None) or error}); "
             "the bundle is incomplete: copy it again or train again"
         ) from error
 
@@ -227,12 +232,12 @@ def _computes(tagger: Tagger) -> str:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read and check the manifest; the files that it lists are not opened."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads(_read_manifest_text(folder / MANIFEST))
     except FileNotFoundError as error:
         raise BundleError(
             f"{str(folder)!r} is no saved tagger: it holds no {MANIFEST}; give the folder that `crosshead train` wrote"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{MANIFEST} of {folder.name!r} cannot be read ({error}); copy the bundle again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
@@ -240,7 +245,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"bundle {folder.name!r} has format {found!r}; this crosshead ({__version__}) reads format {FORMAT}; "
             "install the crosshead that wrote it, or train again"
         )
+    if not isinstance(manifest.get("about", {}), dict):
+        raise BundleError(f"{MANIFEST} of {folder.name!r} says nothing about the bundle that can be read; train again")
     return manifest
+
+
+def _read_manifest_text(path: Path) -> str:
+    if path.stat().st_size > MAX_MANIFEST_BYTES:
+        raise ValueError(f"it is larger than {MAX_MANIFEST_BYTES:,} bytes")
+    return path.read_text(encoding="utf-8")
 
 
 def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -289,8 +302,12 @@ def load(
     manifest = read_manifest(folder)
     verify(folder, manifest)
     try:
-        return _build(folder, manifest, engine, n_threads, reuse, compiled_dir())
-    except (KeyError, TypeError, ValueError, EncoderError) as error:
+        tagger = _build(folder, manifest, engine, n_threads, reuse, compiled_dir())
+        check(tagger)
+        return tagger
+    except (BundleError, ConfigError, MemoryError):
+        raise
+    except Exception as error:  # what a file that has the right hash makes a library raise, nobody can list
         raise BundleError(
             f"bundle {folder.name!r} does not hold together ({type(error).__name__}: {error}); train again"
         ) from error

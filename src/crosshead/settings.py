@@ -91,7 +91,7 @@ def _compose_once(
         with open_dict(cfg):
             del cfg["hydra"]
         return _to_plain(cfg), chosen
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError, TypeError) as error:
         raise ConfigError(_explain(error, overrides, root)) from error
 
 
@@ -128,10 +128,10 @@ def _explain(error: Exception, overrides: Sequence[str], root: Path) -> str:
         if not equals and not key.startswith("~"):
             return f"override {override!r} has no '='; write key=value, such as seed=3"
         group = root / "conf" / key.lstrip("+~").partition("@")[0]
-        if not group.is_dir():
+        if not os.path.isdir(group):  # unlike a Path's, this takes names of any length
             continue
-        if not (group / f"{value}.yaml").is_file():
-            allowed = sorted(path.stem for path in group.glob("*.yaml"))
+        allowed = sorted(path.stem for path in group.glob("*.yaml"))
+        if value not in allowed:
             several = "; to run several one after the other, add -m" if "," in value else ""
             return f"{group.name} is {value!r}; allowed are {', '.join(allowed)}{nearest(value, allowed)}{several}"
         groups.append(override)

@@ -8,8 +8,8 @@ from typing import Any
 
 from crosshead.batch.inputs import ARROW, Source
 from crosshead.batch.stores import is_remote, open_file
-from crosshead.errors import ArticleError
-from crosshead.readers.records import raw_rows
+from crosshead.errors import ArticleError, CrossheadError
+from crosshead.readers.records import arrow_errors, damaged_table, raw_rows
 from crosshead.readers.rows import RowReader, check_columns, row_owner
 
 _BUFFER = 1024**2
@@ -103,14 +103,16 @@ def _parquet_from(source: Source, start: int) -> tuple[int, Iterator[tuple[str, 
 
 
 def _parquet(stream: io.BufferedReader) -> Any:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         table = pq.ParquetFile(stream, buffer_size=_BUFFER, pre_buffer=False)  # row groups may be of any size
-    except (pa.ArrowException, OSError) as error:
-        raise _not_whole("Parquet", error) from error
-    check_columns(table.schema_arrow.names)
+        names = table.schema_arrow.names
+    except CrossheadError:
+        raise
+    except arrow_errors() as error:
+        raise damaged_table("Parquet", error) from error
+    check_columns(names)
     return table
 
 
@@ -120,26 +122,24 @@ def _arrow_rows(source: Source) -> Iterator[tuple[str, Any]]:
     try:
         file = open_file(source.place) if is_remote(source.place) else pa.memory_map(source.place)
         batches = pa.ipc.open_stream(file)
-    except (pa.ArrowException, OSError) as error:
-        raise _not_whole("Arrow", error) from error
+        names = batches.schema.names
+    except CrossheadError:
+        raise
+    except arrow_errors() as error:
+        raise damaged_table("Arrow", error) from error
     with file:
-        check_columns(batches.schema.names)
-        columns = [name for name in _COLUMNS if name in batches.schema.names]
+        check_columns(names)
+        columns = [name for name in _COLUMNS if name in names]
         for number, row in enumerate(_batches(batch.select(columns) for batch in batches), start=1):
             yield f"row {number}", row
 
 
 def _batches(batches: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    import pyarrow as pa
-
     try:
         for batch in batches:
             for first in range(0, batch.num_rows, _BATCH_ROWS):
                 yield from batch.slice(first, _BATCH_ROWS).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise _not_whole("Parquet or Arrow", error) from error
-
-
-def _not_whole(kind: str, error: Exception) -> ArticleError:
-    reason = str(error).partition("\n")[0]
-    return ArticleError(f"it is not a whole {kind} file ({reason}); write it again")
+    except CrossheadError:
+        raise
+    except arrow_errors() as error:
+        raise damaged_table("Parquet or Arrow", error) from error

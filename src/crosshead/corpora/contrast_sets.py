@@ -62,7 +62,7 @@ def _parse(line: str, number: int, path: Path) -> ContrastParagraph:
     where = f"line {number} of contrast sets {path}"
     try:
         row: Any = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where} is no JSON: {error}") from error
     if not isinstance(row, dict):
         raise DataError(f"{where} is {type(row).__name__}; it must be an object with set_id, paragraph, text …")

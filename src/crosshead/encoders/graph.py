@@ -7,6 +7,7 @@ encoded beside it (measured on both engines; ``tests/test_encoders.py`` holds it
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosshead.encoders.engines import Batch, Choice, Engine, choose, start
-from crosshead.errors import EncoderError
+from crosshead.errors import CrossheadError, EncoderError
 from crosshead.tagging.tagger import Encoded
 
 GRAPH, TOKENIZER, ABOUT = "graph.onnx", "tokenizer.json", "encoder.json"
 LENGTH_STEP = 16
+MAX_DIMENSIONS = 2**16
 NO_WINDOW = 2**31 - 1
 """As ``max_tokens``: the whole text is read."""
 TOKENS_PER_BATCH = 2048
@@ -52,9 +54,20 @@ class About:
     def read(cls, folder: Path) -> About:
         """Read ``encoder.json``."""
         try:
-            return cls(**json.loads((folder / ABOUT).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            about = cls(**json.loads((folder / ABOUT).read_text(encoding="utf-8")))
+            about._check()
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise EncoderError(f"{folder.name}/{ABOUT} cannot be read ({error}); export the encoder again") from error
+        return about
+
+    def _check(self) -> None:
+        texts = (self.name, self.weights_sha256, self.fingerprint, self.prompt, self.kind, self.long)
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("a name or a digest is no text")
+        for name, most in (("n_dimensions", MAX_DIMENSIONS), ("max_tokens", NO_WINDOW)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 3 <= value <= most:
+                raise ValueError(f"{name} is {value!r:.40}; it must be a number from 3 to {most}")
 
     def write(self, folder: Path) -> None:
         """Write ``encoder.json``."""
@@ -92,14 +105,10 @@ class GraphEncoder:
     def load(self) -> None:
         """Load engine and tokenizer now rather than at the first text."""
         if self._engine is None:
-            self._engine = self._start()
+            with speaking_of(self.folder, GRAPH):
+                self._engine = self._start()
         if self._tokenizer is None:
-            from tokenizers import Tokenizer
-
-            tokenizer = Tokenizer.from_file(str(self.folder / TOKENIZER))
-            tokenizer.no_padding()
-            tokenizer.no_truncation()
-            self._tokenizer = tokenizer
+            self._tokenizer = load_tokenizer(self.folder)
 
     def _start(self) -> Engine:
         graph = self.folder / GRAPH
@@ -139,7 +148,10 @@ class GraphEncoder:
         n_tokens = np.empty(len(different), dtype=np.int64)
         for first in range(0, len(different), TEXTS_PER_CHUNK):
             chunk = slice(first, first + TEXTS_PER_CHUNK)
-            self._encode_chunk(different[chunk], vectors[chunk], n_tokens[chunk])
+            with speaking_of(self.folder, GRAPH):
+                self._encode_chunk(different[chunk], vectors[chunk], n_tokens[chunk])
+                if not np.isfinite(vectors[chunk]).all():
+                    raise ValueError("vectors that are no numbers")
         return Encoded(vectors[inverse], n_tokens[inverse])
 
     def _encode_chunk(self, texts: list[str], vectors: NDArray[np.float32], n_tokens: NDArray[np.int64]) -> None:
@@ -183,6 +195,38 @@ class GraphEncoder:
         """Keep the window; the last token kept is the closing special token, as the model saw it in training."""
         most = self.about.max_tokens
         return ids if len(ids) <= most else [*ids[: most - 1], ids[-1]]
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load an encoder's tokenizer, neither padding nor truncating."""
+    with speaking_of(folder, TOKENIZER):
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+    return tokenizer
+
+
+@contextlib.contextmanager
+def speaking_of(folder: Path, file: str) -> Iterator[None]:
+    """Let whatever an engine or a tokenizer raises name the encoder: no text is to blame, and the next fares the same.
+
+    Raises
+    ------
+    EncoderError
+        In the place of other libraries' errors.
+    """
+    try:
+        yield
+    except (CrossheadError, MemoryError):
+        raise
+    except Exception as error:
+        reason = type(error).__name__
+        raise EncoderError(
+            f"{folder.name}/{file} cannot be used ({reason}); it is damaged, or no encoder: copy the saved tagger "
+            "again, or export the encoder again"
+        ) from error
 
 
 def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:

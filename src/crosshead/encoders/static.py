@@ -22,7 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosshead.encoders.engines import Choice
-from crosshead.encoders.graph import NO_WINDOW, TOKENIZER, About, GraphEncoder, special_tokens
+from crosshead.encoders.graph import (
+    NO_WINDOW,
+    TOKENIZER,
+    About,
+    GraphEncoder,
+    load_tokenizer,
+    speaking_of,
+    special_tokens,
+)
 from crosshead.errors import EncoderError
 from crosshead.tagging.pieces import Pieces
 from crosshead.tagging.tagger import Encoded
@@ -58,14 +66,14 @@ class StaticEncoder:
         if self._table is not None:
             return
         from safetensors.numpy import load_file
-        from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_file(str(self.folder / TOKENIZER))
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        self._tokenizer = tokenizer
-        arrays = load_file(self.folder / VECTORS)
-        self._table = arrays["vectors"] * arrays["scales"][:, None]
+        self._tokenizer = load_tokenizer(self.folder)
+        with speaking_of(self.folder, VECTORS):
+            arrays = load_file(self.folder / VECTORS)
+            table = (arrays["vectors"] * arrays["scales"][:, None]).astype(np.float32, copy=False)
+            if table.ndim != 2 or table.shape[1] != self.n_dimensions or not np.isfinite(table).all():
+                raise ValueError(f"token vectors of shape {table.shape}")
+        self._table = table
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Encode normalised texts.
@@ -82,8 +90,9 @@ class StaticEncoder:
         tokens, lengths = self._pieces.read(texts)
         vectors = np.zeros((len(texts), self.n_dimensions), dtype=np.float32)
         # Text by text: that is several times as fast as np.add.reduceat, which goes through the dimensions one by one.
-        for row, ids in zip(vectors, np.split(tokens, np.cumsum(lengths)[:-1]), strict=True):
-            np.add.reduce(self._table.take(ids, axis=0), axis=0, out=row)
+        with speaking_of(self.folder, VECTORS):  # a tokenizer may give numbers that no vector has
+            for row, ids in zip(vectors, np.split(tokens, np.cumsum(lengths)[:-1]), strict=True):
+                np.add.reduce(self._table.take(ids, axis=0), axis=0, out=row)
         norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
         vectors /= np.where(norms > 0, norms, np.float32(1))[:, None]
         return Encoded(vectors, lengths)

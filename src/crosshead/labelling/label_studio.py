@@ -116,7 +116,9 @@ def _flat_choices(task: Mapping[str, Any]) -> list[Any]:
     for name in names:
         value = task[name]
         values = value if isinstance(value, list) else [value]
-        chosen += [c for v in values for c in (v.get("choices", []) if isinstance(v, dict) else [v])]
+        for v in values:
+            choices = v.get("choices", []) if isinstance(v, dict) else None
+            chosen += choices if isinstance(choices, list) else [v]
     return chosen
 
 
@@ -146,7 +148,7 @@ def _one(chosen: Sequence[Any], where: str) -> str | None:
 
 def _place(data: Mapping[str, Any], where: str) -> dict[str, Any]:
     article_id, paragraph, text, digest = (data.get(n) for n in ("article_id", "paragraph", "text", "text_sha256"))
-    if isinstance(paragraph, str) and paragraph.isdecimal():  # as after an import from CSV
+    if isinstance(paragraph, str) and len(paragraph) < 10 and paragraph.isdecimal():  # as after an import from CSV
         paragraph = int(paragraph)
     if not isinstance(article_id, str) or not isinstance(paragraph, int) or isinstance(paragraph, bool):
         raise DataError(

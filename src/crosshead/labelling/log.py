@@ -267,5 +267,5 @@ def file_name(annotator: str) -> str:
 def _is_object(tail: bytes) -> bool:
     try:
         return isinstance(json.loads(tail), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False

@@ -12,6 +12,7 @@ A queue is JSONL, an object a line::
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -206,7 +207,7 @@ def _texts(row: Mapping[str, Any], name: str, where: str) -> list[str]:
 
 def _optional(row: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
     value = row.get(name)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and value is not None and _is_number(value):
         value = float(value)
     if value is not None and not isinstance(value, kind):
         raise DataError(f"{where} has {value!r:.80} for {name!r}; it must be {kind.__name__} or null")
@@ -218,12 +219,19 @@ def _suggestion(row: Mapping[str, Any] | None, where: str) -> Suggestion | None:
         return None
     name, confidence, scores = row.get("section_type"), row.get("confidence"), row.get("scores") or {}
     numbers = [confidence, *(scores.values() if isinstance(scores, dict) else [None])]
-    if not isinstance(name, str) or not all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
+    if not isinstance(name, str) or not all(map(_is_number, numbers)):
         raise DataError(
             f"{where} has the suggestion {row!r:.80}; it must hold section_type (a name), confidence and scores "
             "(numbers)"
         )
     return Suggestion(name, float(row["confidence"]), {str(key): float(value) for key, value in scores.items()})
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number that a float holds: JSON has longer ones."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, float) or abs(value) <= sys.float_info.max
 
 
 def _words(row: Mapping[str, Any], name: str, where: str) -> Mapping[str, str]:

@@ -18,7 +18,7 @@ from crosshead.feeds.items import Item
 from crosshead.monitoring.sample import Reservoir
 from crosshead.readers.formats import ROW_FORMATS
 from crosshead.readers.inputs import Found, InputFile, find_files
-from crosshead.readers.records import raw_rows
+from crosshead.readers.records import arrow_errors, damaged_table, raw_rows
 from crosshead.tables import SCORE
 from crosshead.tagging.tagger import clean
 
@@ -171,7 +171,6 @@ def _rows(file: InputFile) -> Iterator[tuple[str, Any]]:
 
 def _parquet_rows(stream: BinaryIO) -> Iterator[tuple[str, Any]]:
     """Read the columns that matter, of however many rows, with or without text."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
@@ -182,9 +181,8 @@ def _parquet_rows(stream: BinaryIO) -> Iterator[tuple[str, Any]]:
             for row in batch.to_pylist():
                 number += 1
                 yield f"row {number}", row
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ArticleError(f"it is not a whole Parquet file ({reason}); write it again") from error
+    except arrow_errors() as error:
+        raise damaged_table("Parquet", error) from error
 
 
 def _is_tagged(file: InputFile) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from crosshead.articles import Article, Paragraph
 from crosshead.errors import ArticleError
+from crosshead.readers.encodings import SAMPLE_BYTES, has_many_controls
 
 MAX_ARTICLE_BYTES = 8 * 1024**2
 HEADING = "heading"
@@ -46,6 +47,8 @@ def clean_source(source: str, *, is_cut: bool = False) -> str:
         )
     if "\0" in source:
         raise ArticleError("the article holds NUL characters, so it is not text; convert it to text first")
+    if not is_cut and has_many_controls(source[:SAMPLE_BYTES].encode("utf-8", "surrogatepass")):
+        raise ArticleError("the article holds many control characters, so it is not text; convert it to text first")
     source = source.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if not (source.strip() if is_cut else has_words(source)):
         raise ArticleError("the article holds no text; give at least one paragraph")

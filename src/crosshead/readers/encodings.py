@@ -52,7 +52,7 @@ _CANDIDATES = [
 ]
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x0b\x1a\x1b")) + b"\x7f"
 _MAX_CONTROL_SHARE = 0.02
-_SAMPLE_BYTES = 256 * 1024
+SAMPLE_BYTES = 256 * 1024
 _ZSTD_BLOCK = 64 * 1024
 _DECLARED = re.compile(rb"""<(?:meta|\?xml)[^>]{0,300}?(?:charset|encoding)\s*=\s*["']?([\w-]{1,40})""", re.IGNORECASE)
 
@@ -80,7 +80,7 @@ def decode(data: bytes) -> Decoded:
         pass
     if (repaired := _decode_damaged_utf8(data)) is not None:
         return repaired
-    for encoding in (_declared_encoding(data), guess_encoding(data[:_SAMPLE_BYTES])):
+    for encoding in (_declared_encoding(data), guess_encoding(data[:SAMPLE_BYTES])):
         try:
             if encoding is not None:
                 return Decoded(data.decode(encoding), encoding)
@@ -98,13 +98,17 @@ def refuse_binary(data: bytes) -> None:
             raise ArticleError(f"it is {name}, not text; convert it to text, Markdown or HTML first")
     if byte_order_encoding(data) in ("utf-16", "utf-32"):
         return
-    sample = data[:_SAMPLE_BYTES]
-    n_controls = len(sample) - len(sample.translate(None, _CONTROLS))
-    if b"\0" in data or n_controls > _MAX_CONTROL_SHARE * len(sample):
+    if b"\0" in data or has_many_controls(data):
         raise ArticleError(
             "it holds NUL or many control characters, so it is binary, or UTF-16 without a byte order mark; "
             "save it as UTF-8 text"
         )
+
+
+def has_many_controls(data: bytes) -> bool:
+    """Whether there are more control characters at the beginning than in any text."""
+    sample = data[:SAMPLE_BYTES]
+    return len(sample) - len(sample.translate(None, _CONTROLS)) > _MAX_CONTROL_SHARE * len(sample)
 
 
 def byte_order_encoding(data: bytes) -> str | None:

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from crosshead.errors import ArticleError
+from crosshead.errors import ArticleError, CrossheadError
 from crosshead.readers.blocks import MAX_ARTICLE_BYTES
 from crosshead.readers.encodings import (
     GZIP_ERRORS,
@@ -119,7 +119,9 @@ def _read_csv(stream: io.BufferedReader, reader: RowReader | _Raw) -> Iterator[P
     # The module's only limit is one for the whole process; it is raised, never lowered.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
     lines = _Lines(stream)
-    header = next(lines)
+    header = next(lines, None)
+    if header is None:  # a byte order mark and nothing else
+        return
     rows = csv.reader(chain([header], lines), delimiter=_delimiter(header), strict=True)
     names = _next_row(rows) or []
     if isinstance(names, ArticleError):
@@ -168,7 +170,6 @@ def _delimiter(header: str) -> str:
 
 
 def _read_parquet(stream: io.BufferedReader, reader: RowReader | _Raw) -> Iterator[Placed]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
@@ -179,9 +180,23 @@ def _read_parquet(stream: io.BufferedReader, reader: RowReader | _Raw) -> Iterat
             for row in batch.to_pylist():
                 number += 1
                 yield from reader.read(f"row {number}", row)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ArticleError(f"it is not a whole Parquet file ({reason}); write it again") from error
+    except CrossheadError:
+        raise
+    except arrow_errors() as error:
+        raise damaged_table("Parquet", error) from error
+
+
+def arrow_errors() -> tuple[type[Exception], ...]:
+    """Return what reading a damaged table raises; Python's own for texts that are no UTF-8 and days it cannot count."""
+    import pyarrow as pa
+
+    return pa.ArrowException, OSError, ValueError, OverflowError, LookupError
+
+
+def damaged_table(kind: str, error: Exception) -> ArticleError:
+    """Say what to do about one of ``arrow_errors``."""
+    reason = str(error).partition("\n")[0]
+    return ArticleError(f"it is not a whole {kind} file ({reason:.200}); write it again")
 
 
 _READERS = {"jsonl": _read_jsonl, "json": _read_json, "csv": _read_csv, "parquet": _read_parquet}

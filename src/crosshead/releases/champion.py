@@ -62,9 +62,10 @@ def find(root: Path) -> ChampionPointer | None:
         raise BundleError(_broken(path, str(error))) from error
     try:
         pointer = _parse(json.loads(text), root)
-    except (ValueError, TypeError, KeyError) as error:
+        is_there = pointer.bundle.is_dir()
+    except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:  # of paths: too long, or links in circles
         raise BundleError(_broken(path, str(error) or type(error).__name__)) from error
-    if not pointer.bundle.is_dir():
+    if not is_there:
         raise BundleError(
             f"the champion's bundle {pointer.bundle} is gone, but {path} names it; "
             "put the folder back, or let the registry put it there: crosshead promote champion"
@@ -148,7 +149,7 @@ def unfinished_move(root: Path) -> Move | None:
         return Move(str(content["registered_model"]), int(content["version"]))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise BundleError(
             f"{path} cannot be read ({error}); delete it, then type: crosshead promote champion"
         ) from error

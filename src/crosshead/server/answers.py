@@ -85,10 +85,11 @@ def card(model: Model) -> dict[str, Any]:
 
 def _descriptions(section_types: Iterable[str], about: Mapping[str, Any]) -> dict[str, str]:
     """Describe section types, in the tagger's order, by the taxonomy that the bundle was trained with."""
-    taxonomy = about.get("taxonomy") or {}
+    taxonomy = about.get("taxonomy")
+    entries = taxonomy.get("section_types") if isinstance(taxonomy, dict) else None
     told = {
-        entry.get("name"): str(entry.get("description") or "")
-        for entry in taxonomy.get("section_types", [])
+        str(entry.get("name")): str(entry.get("description") or "")
+        for entry in (entries if isinstance(entries, list) else ())
         if isinstance(entry, dict)
     }
     return {name: told.get(name, "") for name in section_types}
