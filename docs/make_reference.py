@@ -16,7 +16,7 @@ from reference_configuration import configuration_page
 from reference_parts import ROOT, page, plain, table
 from reference_python import python_page
 
-from crosshead import bundle, errors
+from crosshead import bundle, errors, estimator_files
 from crosshead.cli.exits import MEANINGS
 from crosshead.cli.group import SECTIONS, crosshead
 from crosshead.errors import CrossheadError
@@ -215,7 +215,7 @@ def _fields(schema: Mapping[str, Any]) -> str:
 def bundle_format() -> str:
     """What lies in the folder of a saved tagger."""
     layout = inspect.cleandoc(bundle.__doc__ or "").partition("::\n")[2].partition("\n``load``")[0]
-    trusted = ", ".join(f"`{name}`" for name in bundle.TRUSTED_TYPES)
+    trusted = ", ".join(f"`{name}`" for name in estimator_files.TRUSTED_TYPES)
     return page(
         "Bundle: a saved tagger",
         "A bundle is one folder. It holds everything that tagging needs, can be copied anywhere, and runs without "

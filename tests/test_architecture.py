@@ -30,6 +30,7 @@ LAYERS: dict[str, list[str]] = {
     "edges": [
         "encoders.*",
         "bundle",
+        "estimator_files",
         "loading",
         "mlflow_model",
         "schema",
@@ -82,7 +83,7 @@ TOOLS: dict[str, set[str]] = {
     "matplotlib": {"monitoring.plots", "reporting.plots", "search.plots"},
     "py3langid": {"monitoring.language"},
     "jinja2": {"reporting.report", "reporting.cards"},
-    "skops": {"bundle"},
+    "skops": {"estimator_files"},
     "safetensors": {"bundle", "encoders.source", "encoders.static", "training.finetuning"},
     "trafilatura": {"readers.html"},
     "fastapi": {

@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead import __version__
+from crosshead import __version__, estimator_files
 from crosshead.errors import BundleError, ConfigError
 from crosshead.tagging.decoding import Chain, Decoder, Transitions
 from crosshead.tagging.heads import HEADS, Head
@@ -44,9 +43,6 @@ LARGEST_DIFFERENCE = 1e-3
 LARGEST_ACROSS_ENGINES = 0.03
 """The same where training had its vectors from another engine than the one that the bundle takes on this machine.
 bf16 against float32, on 465 held-out paragraphs: 0.005 at most, and no other section type."""
-
-TRUSTED_TYPES: tuple[str, ...] = ("sklearn.linear_model._stochastic_gradient.SGDClassifier",)
-"""scikit-learn types beyond skops' own list that ``load_estimators`` may build; the list is never in a bundle."""
 
 
 def digest(folder: Path) -> str:
@@ -138,7 +134,7 @@ def _write(
             )
         shutil.copytree(encoder_dir, work / "encoder")
     for name, estimator in estimators.items():
-        _write_estimator(work / "sklearn" / f"{name}.skops", estimator)
+        estimator_files.write(work, name, estimator)
     _write_json(work / MANIFEST, _manifest(tagger, work, about))
 
 
@@ -179,32 +175,6 @@ def _write_json(path: Path, content: Any) -> None:
     path.write_text(
         json.dumps(content, ensure_ascii=False, indent=None if isinstance(content, list) else 2), encoding="utf-8"
     )
-
-
-def _write_estimator(path: Path, estimator: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _skops_io().dump(estimator, path)
-
-
-def import_writers() -> None:
-    """Import what `save` needs, where there is time for it."""
-    _skops_io()
-
-
-def _skops_io() -> Any:
-    """Import skops, but not torch.
-
-    skops looks for estimators in all packages of scikit-learn, one of which imports torch and holds none: 1.7 of the
-    2.2 seconds that the import takes.
-    """
-    needless = "sklearn.externals.array_api_compat.torch"
-    is_kept_out = "torch" not in sys.modules and sys.modules.setdefault(needless, None) is None  # type: ignore[arg-type]
-    try:
-        import skops.io
-    finally:
-        if is_kept_out:
-            del sys.modules[needless]
-    return skops.io
 
 
 def _check_same(tagger: Tagger, work: Path, articles: list[list[str]], expected: NDArray[np.float64]) -> None:
@@ -405,23 +375,12 @@ def compiled_dir() -> Path | None:
 
 
 def load_estimators(folder: Path) -> dict[str, Any]:
-    """Load the scikit-learn object of each view, building only types that skops or ``TRUSTED_TYPES`` trust.
+    """Load the scikit-learn object of each view.
 
     Raises
     ------
     BundleError
-        If a file was changed or asks for a type that is not on the list.
+        If a file was changed, or asks for a type that is not on `estimator_files`' list.
     """
-    skops_io = _skops_io()
-    from skops.io.exceptions import UntrustedTypesFoundException
-
     verify(folder, read_manifest(folder))
-    estimators = {}
-    for path in sorted((folder / "sklearn").glob("*.skops")):
-        try:
-            estimators[path.stem] = skops_io.load(path, trusted=list(TRUSTED_TYPES))
-        except UntrustedTypesFoundException as error:
-            raise BundleError(
-                f"sklearn/{path.name} asks for types that crosshead does not build ({error}); do not use this bundle"
-            ) from error
-    return estimators
+    return estimator_files.read(folder)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.svm import LinearSVC
 
-from crosshead import bundle
+from crosshead import bundle, estimator_files
 from crosshead.corpora import labelled
 from crosshead.corpora.corpus import read_summary, read_table, write_file
 from crosshead.encoders.open import open_encoder
@@ -94,7 +94,7 @@ def run(settings: Settings, report: Report = _silent, meanwhile: Callable[[], ob
     tracking = Tracking.at(settings.root, settings.tracking.experiment, settings.tracking.uri)
 
     def import_the_rest() -> None:
-        bundle.import_writers()
+        estimator_files.import_writers()
         if settings.tracking.enabled:
             tracking.import_mlflow()
         meanwhile()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from crosshead.tagging.decoding import Chain
 from crosshead.tagging.heads import ConstantHead, Head, LinearHead, NeighboursHead
+from crosshead.tagging.novelty import Novelty
 from crosshead.tagging.tagger import AnyView, Tagger, TfidfView
 from crosshead.tagging.tfidf import Tfidf
 
@@ -36,6 +37,8 @@ def check(tagger: Tagger) -> None:
     _check_numbers(tagger)
     for view in tagger.views:
         _check_view(view, tagger)
+    if tagger.novelty is not None:
+        _check_novelty(tagger.novelty, tagger.encoder.n_dimensions if tagger.encoder is not None else 0)
     arrays = tagger.transitions.arrays()
     _check_arrays("the decoder", arrays)
     of_pairs = arrays["step" if isinstance(tagger.transitions, Chain) else "log_ratio"]
@@ -90,6 +93,16 @@ def _check_head(what: str, head: Head, n_types: int, width: int) -> None:
             raise ValueError(f"{what} has neighbours for {head.n_section_types.tolist()} section types, not {n_types}")
         if n == 0 or head.labels.min() < 0 or head.labels.max() >= n_types:
             raise ValueError(f"{what} has neighbours of section types that there are not")
+
+
+def _check_novelty(novelty: Novelty, width: int) -> None:
+    _check_arrays("the novelty", novelty.arrays())
+    shapes = {"mean": (novelty.mean, (width,)), "whitening": (novelty.whitening, (width, width))}
+    _check_shapes("the novelty", shapes)
+    if not (novelty.threshold > 0 and np.isfinite(novelty.threshold) and 0 <= novelty.false_alarms <= 1):
+        raise ValueError(
+            f"the novelty has the threshold {novelty.threshold!r} for {novelty.false_alarms!r} false alarms"
+        )
 
 
 def _check_terms(what: str, tfidf: Tfidf) -> None:
