@@ -11,7 +11,7 @@ import getpass
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -43,7 +43,7 @@ from crosshead.records.mlflow_store import (
 )
 
 if TYPE_CHECKING:
-    from filelock import BaseFileLock
+    from crosshead.locks import Lock
 
 MAX_PARAMS, MAX_METRICS, MAX_TAGS = 100, 1000, 100
 """MLflow's limits on one call."""
@@ -259,8 +259,10 @@ class Tracking:
         """Where results wait that the store did not take."""
         return self.place.folder / unsent.FOLDER
 
-    def send_kept(self, kept_id: str) -> str:
+    def send_kept(self, kept_id: str, sent: Callable[[str], None] = lambda run_id: None) -> str:
         """Send what waits under an id and return the run's id, a new one if no store knew the run.
+
+        ``sent`` gets that id before what waited is deleted; after a kill before its end, all is sent once more.
 
         Raises
         ------
@@ -269,7 +271,9 @@ class Tracking:
         """
         with unsent.taken(self.unsent_dir, kept_id) as items:
             name = next((item.value for item in items if isinstance(item, Tag) and item.key == RUN_NAME), kept_id)
-            return self.log_run(items, name=name, run_id=None if unsent.is_local(kept_id) else kept_id)
+            run_id = self.log_run(items, name=name, run_id=None if unsent.is_local(kept_id) else kept_id)
+            sent(run_id)
+            return run_id
 
     def send_unsent(self) -> list[str]:
         """Send results that the store did not take when they were made; return the ids of their runs."""
@@ -350,15 +354,15 @@ class Tracking:
             self.client.set_terminated(run_id, "KILLED")
         return True
 
-    def _lock(self, run_id: str) -> BaseFileLock:
-        from filelock import FileLock
+    def _lock(self, run_id: str) -> Lock:
+        from crosshead.locks import Lock
 
         path = self.place.folder / "locks" / f"{run_id}.lock"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TrackingError(f"the folder {path.parent} cannot be made: {error}; make it writable") from error
-        return FileLock(path)
+        return Lock(path)
 
 
 def _dataset_input(item: DatasetInput) -> Any:
@@ -383,8 +387,8 @@ def _parts(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
-def _try_acquire(lock: BaseFileLock, timeout_s: float = 0) -> bool:
-    from filelock import Timeout
+def _try_acquire(lock: Lock, timeout_s: float = 0) -> bool:
+    from crosshead.locks import Timeout
 
     try:
         lock.acquire(timeout=timeout_s)

@@ -17,12 +17,12 @@ from typing import Any, Self
 
 import numpy as np
 import optuna
-from filelock import FileLock, Timeout
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from crosshead.errors import CrossheadError, DataError
+from crosshead.locks import Lock, Timeout
 from crosshead.search.space import OBJECTIVES, SearchSettings, Value
 
 JOURNAL = "journal.log"
@@ -79,11 +79,10 @@ class Study(AbstractContextManager["Study"]):
         self.n_steps = n_steps
         self.worker = f"{os.getpid()}-{secrets.token_hex(4)}"
         (folder / "workers").mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(folder / "study.lock")
-        self._alive = FileLock(self._worker_path(self.worker))
+        self._lock = Lock(folder / "study.lock")
+        self._alive = Lock(self._worker_path(self.worker))
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with self._lock:
-            _repair(folder / JOURNAL)
             self._study = self._open()
             if not self._study.get_trials(deepcopy=False) and (params := self._params_of(first)):
                 self._study.enqueue_trial(params)
@@ -144,7 +143,7 @@ class Study(AbstractContextManager["Study"]):
 
     def _open(self) -> optuna.Study:
         try:
-            lock: Any = _Lock(self.folder / "journal.lock")
+            lock: Any = _JournalLock(self.folder)
             backend = JournalFileBackend(str(self.folder / JOURNAL), lock_obj=lock)
             return optuna.create_study(
                 storage=JournalStorage(backend),
@@ -236,7 +235,7 @@ class Study(AbstractContextManager["Study"]):
         path = self._worker_path(worker)
         if not path.exists():
             return False
-        lock = FileLock(path)
+        lock = Lock(path)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -291,14 +290,19 @@ class _MedianOfStep(optuna.pruners.BasePruner):
         return own < median if study.direction == optuna.study.StudyDirection.MAXIMIZE else own > median
 
 
-class _Lock:
-    """Lock of the journal that the operating system gives back when its holder is killed; Optuna's own does not."""
+class _JournalLock:
+    """Lock of the journal that the operating system gives back when its holder is killed; Optuna's own does not.
 
-    def __init__(self, path: Path) -> None:
-        self._lock = FileLock(path)
+    Who takes it finds whole lines: what a killed process left of one is cut off before another is written behind it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._journal = folder / JOURNAL
+        self._lock = Lock(folder / "journal.lock")
 
     def acquire(self) -> bool:
         self._lock.acquire()
+        _repair(self._journal)
         return True
 
     def release(self) -> None:
@@ -310,10 +314,11 @@ def _repair(journal: Path) -> None:
     if not journal.exists():
         return
     with journal.open("rb+") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            file.truncate(whole)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        if file.read() not in (b"", b"\n"):
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _is_done(trial: optuna.trial.FrozenTrial) -> bool:
