@@ -594,6 +594,36 @@ def import_all() -> None:
     bundle.import_writers()
 
 
+# -- writers that make the matrix fail ---------------------------------------------------------------------------------
+
+
+def promise_too_early(folder: Path, acknowledge: Acknowledge) -> None:
+    for n in range(5):
+        acknowledge(str(n))
+        with (folder / "lines").open("a") as file:
+            file.write(f"{n}\n")
+
+
+def check_lines(folder: Path, acknowledged: list[str]) -> None:
+    expect(acknowledged, set((folder / "lines").read_text().split()))
+
+
+def write_in_place(folder: Path, acknowledge: Acknowledge) -> None:
+    for n in range(5):
+        with (folder / "number").open("w") as file:
+            os.fsync(file.fileno())
+            file.write(f"{n}")
+        acknowledge(str(n))
+
+
+def check_number(folder: Path, acknowledged: list[str]) -> None:
+    int((folder / "number").read_text())
+
+
+CARELESS: dict[str, Writer] = {
+    "hasty": Writer(nothing, promise_too_early, check_lines, files_of),
+    "in place": Writer(nothing, write_in_place, check_number, files_of),
+}
 WRITERS: dict[str, Writer] = {
     "vector cache": Writer(nothing, fill_cache, check_cache, cache_content),
     "search store": Writer(nothing, search, check_search, search_content),

@@ -202,7 +202,7 @@ def test_prune_counts_a_bundle_kept_again_as_new(tmp_path: Path, folder: Path) -
 def test_a_writer_killed_at_any_moment_leaves_a_whole_pointer(tmp_path: Path, folder: Path) -> None:
     champion.write(tmp_path, folder, DIGEST, version=0)
     code = (
-        "import itertools, sys; from pathlib import Path; from crosshead import champion\n"
+        "import itertools, sys; from pathlib import Path; from crosshead.releases import champion\n"
         "root, folder = Path(sys.argv[1]), Path(sys.argv[2])\n"
         "print('ready', flush=True)\n"
         "for n in itertools.count(1): champion.write(root, folder, 'ab' * 32, name='x' * 5000, version=n)"

@@ -133,7 +133,7 @@ def test_a_process_that_is_killed_goes_on_where_it_was(model_dir: Path, tmp_path
     code = (
         "import os, signal, sys; from pathlib import Path\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "import test_finetuning as tests; from crosshead import finetuning\n"
+        "import test_finetuning as tests; from crosshead.training import finetuning\n"
         "finetuning.CHECKPOINT_S, learn, steps = 0.0, finetuning._Work.learn, []\n"
         "def dying(work, *args):\n"
         "    if work.step == 5: os.kill(os.getpid(), signal.SIGKILL)\n"

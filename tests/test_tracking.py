@@ -122,7 +122,7 @@ def test_recording_is_silent_without_telemetry_and_leaves_nothing_in_the_current
 @pytest.mark.slow
 def test_processes_that_meet_an_empty_store_at_once_all_record(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from crosshead import mlflow_store\n"
+        "import os, sys; from pathlib import Path; from crosshead.records import mlflow_store\n"
         "from crosshead.records.log_items import Param; from crosshead.records.tracking import Tracking\n"
         "mlflow_store.load_mlflow()\n"
         "children = []\n"

@@ -224,8 +224,23 @@ class Study(AbstractContextManager["Study"]):
         trials = self._study.get_trials(deepcopy=False)
         retried = {trial.user_attrs.get(_RETRY_OF) for trial in trials}
         for trial in trials:
-            if trial.state == TrialState.FAIL and not _is_done(trial) and trial.number not in retried:
-                self._study.enqueue_trial(_fixed(trial), user_attrs={_RETRY_OF: trial.number})
+            was_broken_off = trial.state == TrialState.FAIL and not _is_done(trial)
+            if was_broken_off and trial.number not in retried and (values := self._to_try_again(trial)):
+                self._study.enqueue_trial(values, user_attrs={_RETRY_OF: trial.number})
+
+    def _to_try_again(self, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+        """Return the values that a trial had, or was to have.
+
+        Of one that died while they were drawn, only those that were given: the rest is drawn by the next trial as it
+        would have been here, and half of the draws would leave other ones for the other half.
+        """
+        values: dict[str, Value] = {}
+        for name, dimension in self.search.space.items():
+            if self.search.active(name, values):
+                if name not in trial.params:
+                    return dict(trial.system_attrs.get("fixed_params", {}))
+                values[dimension.key] = dimension.shown(trial.params[name])
+        return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
     def _lives(self, worker: str | None) -> bool:
         if worker is None:  # it died between taking the trial and putting its name to it
@@ -253,7 +268,7 @@ class Study(AbstractContextManager["Study"]):
             if name in trial.params and self.search.active(name, values):
                 values[dimension.key] = dimension.shown(trial.params[name])
         steps = tuple(trial.intermediate_values[step] for step in sorted(trial.intermediate_values))
-        took = trial.duration.total_seconds() if trial.duration else 0.0
+        took = max(0.0, trial.duration.total_seconds()) if trial.duration else 0.0  # a clock may be set back
         return Trial(
             number=trial.number,
             state=_STATES[trial.state],
@@ -325,8 +340,3 @@ def _is_done(trial: optuna.trial.FrozenTrial) -> bool:
     return trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or (
         trial.state == TrialState.FAIL and _ERROR in trial.user_attrs
     )
-
-
-def _fixed(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
-    """Return the values that a trial had, or was to have."""
-    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
