@@ -143,6 +143,7 @@ def run(name: str, role: str, folder: Path, *, acknowledged: Iterable[str] = (),
 
 def _play(pipe: Connection, name: str, role: str, folder: str, acknowledged: list[str], moment: Moment | None) -> None:
     """Be the process."""
+    import starved
     from kill_writers import CARELESS, WRITERS
 
     writer, place = (WRITERS | CARELESS)[name], Path(folder)
@@ -166,6 +167,11 @@ def _play(pipe: Connection, name: str, role: str, folder: str, acknowledged: lis
             say(_NOTE + json.dumps(["events", events.n]))
         elif role == "check":
             writer.check(place, acknowledged)
+        elif role == "full":
+            say(_NOTE + json.dumps(["found", starved.work_on_a_full_disk(writer, place, int(acknowledged[0]))]))
+        elif role == "read-only":
+            found = starved.work_where_nothing_can_be_written(writer, place, Path(acknowledged[0]))
+            say(_NOTE + json.dumps(["found", found]))
         else:
             say(_NOTE + json.dumps(["content", writer.content(place)]))
     except Lost as error:
