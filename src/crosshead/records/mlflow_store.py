@@ -174,13 +174,19 @@ def relocate(store: StorePlace, old_uri: str) -> bool:
     from crosshead.locks import Lock
 
     lock = Lock(database.with_name(f".{database.name}.lock"), timeout=LOCK_TIMEOUT_S)
-    with lock, closing(sqlite3.connect(database, timeout=LOCK_TIMEOUT_S)) as connection, connection:
-        for table, column in _PLACES:
-            connection.execute(
-                f"UPDATE {table} SET {column} = :new || substr({column}, length(:old) + 1) "
-                f"WHERE {column} = :old OR substr({column}, 1, length(:old) + 1) = :old || '/'",
-                {"old": old_uri, "new": new_uri},
-            )
+    try:
+        with lock, closing(sqlite3.connect(database, timeout=LOCK_TIMEOUT_S)) as connection, connection:
+            for table, column in _PLACES:
+                connection.execute(
+                    f"UPDATE {table} SET {column} = :new || substr({column}, length(:old) + 1) "
+                    f"WHERE {column} = :old OR substr({column}, 1, length(:old) + 1) = :old || '/'",
+                    {"old": old_uri, "new": new_uri},
+                )
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(
+            f"the MLflow store {database} cannot be pointed at its files, which were moved: {error}; "
+            "make room there and let it be written, then try again"
+        ) from error
     return True
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from crosshead import whole
 from crosshead.errors import StoreError, TrackingError
 from crosshead.records.log_items import FileArtifact, FolderArtifact, LogItem, read_items, write_items
 
@@ -102,6 +103,7 @@ def _only_sender(folder: Path, timeout_s: float) -> Iterator[None]:
 
 def _tidy(folder: Path) -> None:
     """Let what a killed process was sending wait again, and remove what it had sent; not while one is at work."""
+    whole.remove_leftovers(folder)
     with suppress(TrackingError), _only_sender(folder, 0):
         for path in folder.glob(f"*{_SENDING}"):
             path.replace(path.with_suffix(".json"))

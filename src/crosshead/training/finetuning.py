@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,10 +30,11 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
+from crosshead import whole
 from crosshead.encoders.engines import cpu_features, n_cores
-from crosshead.errors import ConfigError, EncoderError
+from crosshead.errors import ConfigError, DataError, EncoderError
 
 HEAD_SCALE = 12.0
 """Logits of the head on a unit vector are this much larger, so that it need not grow first."""
@@ -366,16 +366,15 @@ class _Work:
             for kind, moment in self.optimiser.state.get(value, {}).items():
                 tensors[f"{kind}|{name}"] = moment.detach().cpu().contiguous()
         told = {"step": self.step, "loss": self.loss, "history": [asdict(epoch) for epoch in self.history]}
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        work = self.checkpoint.with_suffix(".tmp")
-        save_file(tensors, work, metadata={"digest": self.digest, "told": json.dumps(told)})
-        with work.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(work, self.checkpoint)
+        try:
+            whole.write(self.checkpoint, save(tensors, metadata={"digest": self.digest, "told": json.dumps(told)}))
+        except OSError as error:
+            raise DataError(f"{self.checkpoint} cannot be written: {error.strerror}; make room, then go on") from error
         self._saved = time.monotonic()
 
     def resume(self) -> None:
         """Go on where the file says, if it was written by the same work."""
+        whole.remove_leftovers(self.checkpoint.parent)
         if not self.checkpoint.is_file():
             return
         try:
