@@ -4,12 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help install train test check docs bench clean
+.PHONY: help install train test check docs bench clean kill-matrix
 
 help:
 	@echo "make train   train on the shipped articles, evaluate, log to MLflow, make the first model the champion"
 	@echo "make test    install what the tests need and run all of them"
 	@echo "make check   ruff, mypy and the import directions"
+	@echo "make kill-matrix   kill every writer KILLS=20 times and print the table (some twenty minutes)"
 	@echo "make docs    the documentation as a site, in site/; stops at a broken link"
 	@echo "make clean   remove what the pipeline made (not the environment)"
 
@@ -42,6 +43,10 @@ check: $(VENV)/.complete
 	$(BIN)/ruff format --check src tests docs/*.py
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+KILLS ?= 20
+kill-matrix: $(VENV)/.complete
+	$(BIN)/python tests/kill_matrix.py $(KILLS)
 
 # What comes from the code is written anew first, so that the site is never older than the code.
 docs: $(VENV)/.complete

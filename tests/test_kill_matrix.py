@@ -61,7 +61,7 @@ def test_a_writer_that_promises_too_early_is_found_out(tmp_path: Path) -> None:
 
 def test_a_writer_that_writes_in_place_is_found_out(tmp_path: Path) -> None:
     """It writes one file over the other without a temporary name; a kill after the opening leaves none."""
-    assert "torn" in notes_after_a_kill("in place", tmp_path, event=4)
+    assert "torn" in notes_after_a_kill("in place", tmp_path, event=5)
 
 
 def notes_after_a_kill(name: str, folder: Path, event: int) -> set[str]:

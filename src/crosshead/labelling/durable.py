@@ -160,7 +160,6 @@ def lock_path(path: Path) -> Path:
 
 def write_durably(path: Path, content: bytes) -> None:
     """Replace a file as a whole; after a power cut it is the old one or the new one."""
-    whole.remove_leftovers(path.parent)
     try:
         whole.write(path, content)
     except OSError as error:

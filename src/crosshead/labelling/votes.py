@@ -15,6 +15,7 @@ from crosshead.labelling.durable import LineFile, write_durably
 from crosshead.labelling.label_studio import read_label_studio
 from crosshead.labelling.log import Marks, read_events
 from crosshead.labelling.store import columns_for, read_header, to_csv, to_row
+from crosshead.whole import remove_leftovers
 
 TABLE = "table"
 """The source of a label that was filled in with a spreadsheet."""
@@ -180,6 +181,7 @@ def merge(known: Sequence[Vote], new: Sequence[Vote], *, replace_known: bool = F
 def take_into(path: Path, new: Sequence[Vote], *, replace_known: bool = False) -> Merged:
     """Merge votes into an annotation file, which is made if it is not there and replaced as a whole."""
     with LineFile(path, lambda tail: True).locked():
+        remove_leftovers(path.parent)
         known = _read_csv(path) if path.exists() else []
         merged = merge(known, new, replace_known=replace_known)
         if merged.annotations != [vote.annotation for vote in known] or not path.exists():
