@@ -13,13 +13,14 @@ QUICK  := -m pytest -q -m 'not slow' -n auto --maxprocesses 4 --dist loadfile
 DIST   ?= dist
 OF     ?= $(BIN)/python
 
-.PHONY: help install train test check docs wheel sbom audit test-lowest test-newest pins-lowest fuzz clean
+.PHONY: help install train test check docs wheel sbom audit test-lowest test-newest pins-lowest fuzz kill-matrix clean
 
 help:
 	@echo "make train   train on the shipped articles, evaluate, log to MLflow, make the first model the champion"
 	@echo "make test    install what the tests need and run all of them"
 	@echo "make check   ruff, mypy and the import directions"
 	@echo "make fuzz    spoiled inputs of every kind for FUZZ_SECONDS (600); make test has a short look"
+	@echo "make kill-matrix   kill every writer KILLS=20 times and print the table (some twenty minutes)"
 	@echo "make docs    the documentation as a site, in site/; stops at a broken link"
 	@echo "make wheel   wheel and source archive of the last commit, the same bytes everywhere, in dist/"
 	@echo "make sbom    what is installed, with licences, as CycloneDX, in dist/; OF=path/to/python for another environment"
@@ -61,6 +62,10 @@ check: $(VENV)/.complete
 FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/.complete
 	$(BIN)/python tests/fuzz_long.py --seconds $(FUZZ_SECONDS)
+
+KILLS ?= 20
+kill-matrix: $(VENV)/.complete
+	$(BIN)/python tests/kill_matrix.py $(KILLS)
 
 # What comes from the code is written anew first, so that the site is never older than the code.
 docs: $(VENV)/.complete

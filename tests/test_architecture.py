@@ -16,6 +16,7 @@ LAYERS: dict[str, list[str]] = {
     "core": [
         "errors",
         "whole",
+        "locks",
         "limits",
         "environment",
         "text",
@@ -99,6 +100,7 @@ TOOLS: dict[str, set[str]] = {
     "prometheus_client": {"server.metrics"},
     "ray": {"batch.ray_job"},
     "fsspec": {"batch.stores"},
+    "filelock": {"locks"},
     "dvc": set(),
 }
 NEVER = {"pickle", "joblib", "cloudpickle", "dill", "shelve", "marshal"}

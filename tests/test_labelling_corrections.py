@@ -16,6 +16,7 @@ from crosshead.cli.exits import Exit
 from crosshead.corpora.annotations import CORRECTION, Annotation, check_annotations, read_annotations
 from crosshead.environment import DEFAULTS
 from crosshead.errors import DataError
+from crosshead.labelling import store
 from crosshead.labelling.corrections import N_PLACES, place
 from crosshead.labelling.store import append
 from crosshead.labelling.votes import Vote, check_votes, last_words, merge, read_votes, take_into
@@ -234,3 +235,30 @@ def test_corrections_without_a_project_are_merged_as_they_are(project: Path) -> 
     assert main(["data", "merge", "corrections.csv", "-o", "all.csv"]) == Exit.OK
     kept = [(v.annotation.article_id, v.annotation.section_type) for v in read_votes(project / "all.csv")]
     assert kept == [("page-the-ford-9c", "talks"), ("page-elsewhere-1f", "talks")]
+
+
+# -- clocks that are set back ------------------------------------------------------------------------------------------
+
+
+def say(path: Path, section_type: str, time: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Append a correction by a clock that shows ``time``."""
+    monkeypatch.setattr(store, "now", lambda: time)
+    said = vote("ford", 1, section_type, "anna", source=CORRECTION)
+    assert store.append(path, said, f"{section_type} {time}")
+
+
+def test_the_last_line_counts_where_a_clock_was_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server's clock is a year ahead, and is then put right: what the reader said last holds, also when taken in."""
+    file, annotations = tmp_path / "corrections.csv", tmp_path / "annotations.csv"
+    say(file, "talks", "2027-01-01T00:00:00.000Z", monkeypatch)
+    take_into(annotations, read_votes(file))
+    say(file, "rest", "2026-01-01T00:00:00.000Z", monkeypatch)
+    assert [v.annotation.section_type for v in last_words(read_votes(file))] == ["rest"]
+    assert take_into(annotations, read_votes(file)).n_replaced == 1
+    assert take_into(annotations, read_votes(file)).n_known == 1
+    (kept,) = read_annotations(annotations)
+    assert (kept.section_type, kept.extra["time"]) == ("rest", "2026-01-01T00:00:00.000Z")
+    say(file, "war_front", "2026-01-01T00:00:00.000Z", monkeypatch)
+    take_into(annotations, read_votes(file))
+    assert [a.section_type for a in read_annotations(annotations)] == ["war_front"]
+    assert len(read_votes(file)) == 3, "nothing is lost of what was said"

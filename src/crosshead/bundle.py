@@ -115,7 +115,7 @@ def save(
 def _write(
     tagger: Tagger, work: Path, encoder_dir: Path | None, estimators: Mapping[str, Any], about: Mapping[str, Any]
 ) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     arrays: dict[str, NDArray[Any]] = {f"transitions/{name}": a for name, a in tagger.transitions.arrays().items()}
     for view in tagger.views:
@@ -126,7 +126,8 @@ def _write(
             _write_json(work / "vocabulary" / f"{view.name}.json", terms)
     if tagger.novelty is not None:
         arrays |= {f"novelty/{name}": array for name, array in tagger.novelty.arrays().items()}
-    save_file({name: np.atleast_1d(array) for name, array in arrays.items()}, work / HEADS_FILE)
+    # Written by ourselves: a full disk is then an OSError as everywhere else.
+    (work / HEADS_FILE).write_bytes(save({name: np.atleast_1d(array) for name, array in arrays.items()}))
     if tagger.encoder is not None:
         if encoder_dir is None:
             raise BundleError(

@@ -12,13 +12,16 @@ import os
 import secrets
 import shutil
 import stat
-import tempfile
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 TEMPORARY = ".part"
 """How names of unfinished files end."""
+_ABANDONED_S = 60.0
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 @contextlib.contextmanager
@@ -44,6 +47,7 @@ def new_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     try:
         with _speaking_of(path):
             with opened as file:
+                _hold(file.fileno())
                 yield file
                 file.flush()
                 if durable:
@@ -64,13 +68,18 @@ def write(path: Path, content: bytes, *, durable: bool = True) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
+def new_folder(path: Path, *, replace: bool = True, durable: bool = False) -> Iterator[Path]:
     """Make a folder that takes its place when the block ends well.
+
+    Where the file system can swap two names (Linux, and no network disk), there is a whole folder at every moment, also
+    when the process is killed; elsewhere a replaced one is gone for the time of one renaming.
 
     Parameters
     ----------
     replace
         Whether it replaces a folder that is there; otherwise that one stays, and this one goes.
+    durable
+        Wait until the disk has every file, before the folder takes its place.
 
     Yields
     ------
@@ -78,16 +87,23 @@ def new_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
         The folder to fill, beside its place.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    remove_leftovers(path.parent)
+    work = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    work.mkdir()
     try:
-        made = work / "new"
-        made.mkdir()
-        yield made
-        _open_to_others(made)
-        if replace and path.exists():
-            os.replace(path, work / "old")
-        if not path.exists():
-            os.replace(made, path)
+        with _held(work):
+            made = work / "new"
+            made.mkdir()
+            yield made
+            _open_to_others(made)
+            if durable:
+                _sync_tree(made)
+            if replace and path.exists() and not _swap(made, path):
+                os.replace(path, work / "old")
+            if not path.exists():
+                os.replace(made, path)
+            if durable:
+                sync_folder(path.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -99,6 +115,69 @@ def _open_to_others(folder: Path) -> None:
         mode = path.lstat().st_mode
         if stat.S_ISREG(mode) and ordinary & ~mode:
             path.chmod(stat.S_IMODE(mode) | ordinary)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what `new_file` and `new_folder` left in a folder when their process was killed, as far as that goes."""
+    for path in folder.glob(f".*{TEMPORARY}"):
+        with contextlib.suppress(OSError):
+            # What was just made is perhaps not held yet.
+            if time.time() - path.stat().st_mtime < _ABANDONED_S:
+                continue
+            with _held(path) as is_ours:
+                if is_ours and path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                elif is_ours:
+                    path.unlink()
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[bool]:
+    """Mark a file or folder as being worked on, for as long as the process lives; say if nobody else has."""
+    if sys.platform == "win32":  # folders cannot be opened there
+        yield False
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        yield _hold(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _hold(descriptor: int) -> bool:
+    """Mark what is open; on systems and disks that know no such marks, nothing is ever taken for left over."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _swap(one: Path, other: Path) -> bool:
+    """Let two names change places in one step; say if the system can."""
+    if sys.platform != "linux":
+        return False
+    import ctypes
+
+    try:
+        swap = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):  # a C library without it
+        return False
+    return bool(swap(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            sync_folder(path)
+        else:
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+    sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:

@@ -115,12 +115,25 @@ def _serve(connection: Connection, job: Job) -> None:
     prepare_process()
     try:
         worker = Worker(job)
-        while True:
-            connection.send(worker.do(connection.recv()))
-    except (EOFError, BrokenPipeError):
-        return
+        while (unit := _next_unit(connection)) is not None:
+            _tell(connection, worker.do(unit))
     except Exception as error:
-        connection.send(_sendable(error))
+        _tell(connection, _sendable(error))
+
+
+def _next_unit(connection: Connection) -> Unit | None:
+    """Wait for a unit; None where the parent is gone."""
+    try:
+        unit = connection.recv()
+    except (EOFError, OSError):
+        return None
+    assert isinstance(unit, Unit)
+    return unit
+
+
+def _tell(connection: Connection, what: Done | Exception) -> None:
+    with suppress(OSError):  # the parent is gone, and so is this process soon
+        connection.send(what)
 
 
 def _end_with_parent() -> None:

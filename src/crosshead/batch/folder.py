@@ -72,12 +72,12 @@ class OutputFolder:
         if not isinstance(self._store, LocalStore):
             yield
             return
-        from filelock import FileLock, Timeout
+        from crosshead.locks import Lock, Timeout
 
         root = self._store.root
         was_there = root.exists()
         root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / LOCK, timeout=0)
+        lock = Lock(root / LOCK, timeout=0)
         try:
             lock.acquire()
         except Timeout as error:

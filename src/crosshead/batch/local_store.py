@@ -73,9 +73,3 @@ class LocalStore:
 
 def _is_temporary(name: str) -> bool:
     return name.startswith(".") and name.endswith(whole.TEMPORARY)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

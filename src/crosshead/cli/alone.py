@@ -16,11 +16,11 @@ def alone_in(folders: Iterable[Path]) -> Iterator[None]:
     Two runs that write the same folder would each find the other's files there. The operating system gives a lock
     back whatever ends its process.
     """
-    from filelock import FileLock, Timeout
+    from crosshead.locks import Lock, Timeout
 
     with ExitStack() as held:
         for folder in sorted(set(folders)):  # everybody in the same order, or two could wait for each other
-            lock = FileLock(folder.parent / f".{folder.name}.lock")
+            lock = Lock(folder.parent / f".{folder.name}.lock")
             try:
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 try:

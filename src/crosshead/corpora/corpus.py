@@ -192,6 +192,7 @@ def write_table(table: DatasetDict, summary: Mapping[str, Any], folder: Path) ->
 
 def remove_summary(folder: Path) -> None:
     """Make a folder unreadable to :func:`read_table` until :func:`write_table` has finished."""
+    whole.remove_leftovers(folder)
     try:
         (folder / SUMMARY).unlink(missing_ok=True)
     except OSError as error:

@@ -133,9 +133,9 @@ def distil(source: GraphEncoder, target: Path, *, n_dimensions: int = N_DIMENSIO
 
 
 def _write(folder: Path, source: GraphEncoder, arrays: dict[str, NDArray[Any]]) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    save_file(arrays, folder / VECTORS)
+    (folder / VECTORS).write_bytes(save(arrays))
     shutil.copyfile(source.folder / TOKENIZER, folder / TOKENIZER)
     parts = [str(STATIC_VERSION), *(_sha256(folder / file) for file in (VECTORS, TOKENIZER))]
     About(

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from filelock import FileLock, Timeout
-
 from crosshead import whole
 from crosshead.errors import DataError
+from crosshead.locks import Lock, Timeout
 
 LOCK_SECONDS = 20.0
 _TAIL_BYTES = 4096
@@ -37,7 +36,7 @@ class LineFile:
     def __init__(self, path: Path, is_whole: Callable[[bytes], bool]) -> None:
         self.path = path
         self._is_whole = is_whole
-        self._lock = FileLock(lock_path(path), timeout=LOCK_SECONDS)
+        self._lock = Lock(lock_path(path), timeout=LOCK_SECONDS)
         self._read_to = 0
         self._last = b""
         self._identity: tuple[int, int] | None = None

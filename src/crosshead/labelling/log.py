@@ -125,11 +125,6 @@ class Marks:
         """When labels were given, those taken back among them."""
         return self._times
 
-    def last(self) -> Event | None:
-        """Return the label or skip that was given last and was not taken back."""
-        held = (stack[-1] for stack in self._stacks.values() if stack)
-        return max(held, key=lambda event: (event.time, event.line), default=None)
-
     def labels(self) -> list[Event]:
         """Return the labels that hold, in the order in which they were given, each with its paragraph's note."""
         held = [stack[-1] for stack in self._stacks.values() if stack and stack[-1].kind == "label"]

@@ -15,6 +15,7 @@ from crosshead.labelling.durable import LineFile, write_durably
 from crosshead.labelling.label_studio import read_label_studio
 from crosshead.labelling.log import Marks, read_events
 from crosshead.labelling.store import columns_for, read_header, to_csv, to_row
+from crosshead.whole import remove_leftovers
 
 TABLE = "table"
 """The source of a label that was filled in with a spreadsheet."""
@@ -30,6 +31,13 @@ class Vote:
 
     annotation: Annotation
     where: str
+    overruled: str = ""
+    """The latest time of the corrections that stand above this one in its file and that it takes the place of."""
+
+    @property
+    def moment(self) -> str:
+        """When it was given: not before what it overrules, also where a clock was set back between the two."""
+        return max(self.annotation.extra.get("time", ""), self.overruled)
 
     @property
     def identity(self) -> Identity:
@@ -106,8 +114,10 @@ def last_words(votes: Iterable[Vote]) -> list[Vote]:
         text = vote.annotation.text_sha256[:_SHORTEST_DIGEST]
         key = (vote.identity, text) if is_correction(vote.annotation) else number
         other = kept.get(key)
-        if other is None or not _is_later(other.annotation, vote.annotation):
+        if other is None or not _is_later(other, vote):
             kept[key] = vote
+        if other is not None and _is_same_file(other, vote):
+            kept[key] = replace(kept[key], overruled=max(other.moment, vote.moment))
     return list(kept.values())
 
 
@@ -155,9 +165,9 @@ def merge(known: Sequence[Vote], new: Sequence[Vote], *, replace_known: bool = F
         both_corrections = is_correction(held) and is_correction(vote.annotation)
         if held.section_type == vote.annotation.section_type and _same_text(held, vote.annotation):
             n_known += 1
-            if both_corrections and _is_later(vote.annotation, held):
+            if both_corrections and vote.moment > held.extra.get("time", ""):
                 annotations[position] = vote.annotation
-        elif both_corrections and _is_later(held, vote.annotation):
+        elif both_corrections and held.extra.get("time", "") > vote.moment:
             n_overruled += 1
         elif both_corrections or replace_known:
             annotations[position] = vote.annotation
@@ -171,6 +181,7 @@ def merge(known: Sequence[Vote], new: Sequence[Vote], *, replace_known: bool = F
 def take_into(path: Path, new: Sequence[Vote], *, replace_known: bool = False) -> Merged:
     """Merge votes into an annotation file, which is made if it is not there and replaced as a whole."""
     with LineFile(path, lambda tail: True).locked():
+        remove_leftovers(path.parent)
         known = _read_csv(path) if path.exists() else []
         merged = merge(known, new, replace_known=replace_known)
         if merged.annotations != [vote.annotation for vote in known] or not path.exists():
@@ -182,9 +193,19 @@ def _read_csv(path: Path) -> list[Vote]:
     return [Vote(found, f"line {found.line} of {path}") for found in read_annotations(path)]
 
 
-def _is_later(one: Annotation, other: Annotation) -> bool:
-    """Compare times; they are written in UTC and alike, so their order is that of the letters."""
-    return one.extra.get("time", "") > other.extra.get("time", "")
+def _is_later(one: Vote, other: Vote) -> bool:
+    """Compare lines of one file, which only grows, or else times: written in UTC and alike, they order as letters do.
+
+    A clock may be set back between two corrections; lines never change their order.
+    """
+    if _is_same_file(one, other):
+        return one.annotation.line > other.annotation.line
+    return one.moment > other.moment
+
+
+def _is_same_file(one: Vote, other: Vote) -> bool:
+    files = (vote.where.partition(" of ")[2] for vote in (one, other))
+    return bool(one.annotation.line and other.annotation.line) and len(set(files)) == 1
 
 
 def _same_text(one: Annotation, other: Annotation) -> bool:

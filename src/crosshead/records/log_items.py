@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from crosshead import whole
 from crosshead.errors import TrackingError
 
 MAX_PARAM_CHARACTERS = 500
@@ -107,10 +108,7 @@ def write_items(items: Iterable[LogItem], path: Path) -> None:
     for item in items:
         row = {"kind": type(item).__name__, **asdict(item)}
         rows.append({key: str(value.absolute()) if isinstance(value, Path) else value for key, value in row.items()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(json.dumps(rows, ensure_ascii=False, indent=1), encoding="utf-8")
-    temporary.replace(path)
+    whole.write(path, json.dumps(rows, ensure_ascii=False, indent=1).encode())
 
 
 def read_items(path: Path) -> list[LogItem]:

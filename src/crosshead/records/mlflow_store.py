@@ -137,13 +137,13 @@ def prepare(store: StorePlace) -> None:
         )
     if _looks_like_sqlite(database):
         return
-    from filelock import FileLock, Timeout
+    from crosshead.locks import Lock, Timeout
 
     new = database.with_name(f".{database.name}.new")
     lock = database.with_name(f".{database.name}.lock")
     try:
         database.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=LOCK_TIMEOUT_S):
+        with Lock(lock, timeout=LOCK_TIMEOUT_S):
             if _looks_like_sqlite(database):
                 return
             for leftover in (new, new.with_name(f"{new.name}-journal")):
@@ -171,16 +171,22 @@ def relocate(store: StorePlace, old_uri: str) -> bool:
     if database is None or root is None or not _ours(old_uri):
         return False
     new_uri = root.as_uri()
-    from filelock import FileLock
+    from crosshead.locks import Lock
 
-    lock = FileLock(database.with_name(f".{database.name}.lock"), timeout=LOCK_TIMEOUT_S)
-    with lock, closing(sqlite3.connect(database, timeout=LOCK_TIMEOUT_S)) as connection, connection:
-        for table, column in _PLACES:
-            connection.execute(
-                f"UPDATE {table} SET {column} = :new || substr({column}, length(:old) + 1) "
-                f"WHERE {column} = :old OR substr({column}, 1, length(:old) + 1) = :old || '/'",
-                {"old": old_uri, "new": new_uri},
-            )
+    lock = Lock(database.with_name(f".{database.name}.lock"), timeout=LOCK_TIMEOUT_S)
+    try:
+        with lock, closing(sqlite3.connect(database, timeout=LOCK_TIMEOUT_S)) as connection, connection:
+            for table, column in _PLACES:
+                connection.execute(
+                    f"UPDATE {table} SET {column} = :new || substr({column}, length(:old) + 1) "
+                    f"WHERE {column} = :old OR substr({column}, 1, length(:old) + 1) = :old || '/'",
+                    {"old": old_uri, "new": new_uri},
+                )
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(
+            f"the MLflow store {database} cannot be pointed at its files, which were moved: {error}; "
+            "make room there and let it be written, then try again"
+        ) from error
     return True
 
 

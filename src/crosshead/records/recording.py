@@ -116,7 +116,7 @@ def _register(run: Run, root: Path, model: ModelToRegister) -> tuple[RegisteredV
     if model.card:
         registry.describe_version(run.tracking, made, short_card(model.card, registry.MAX_DESCRIPTION))
     standing = registry.promote_first(run.tracking, root, made)
-    champion.prune(root)
+    registry.prune(root)
     return made, standing.version == made.version
 
 
@@ -171,14 +171,18 @@ def send_unsent(tracking: Tracking, root: Path) -> Iterator[Sent]:
 
 
 def _send_run(tracking: Tracking, root: Path, kept_id: str) -> str:
-    run_id = tracking.send_kept(kept_id)
-    if run_id != kept_id:
+    """Send a run; whatever speaks of it by the id under which it waited then speaks of it by its true one."""
+
+    def sent(run_id: str) -> None:
+        if run_id == kept_id:
+            return
         note = _model_note(tracking, kept_id)
         if note.exists():
             note.replace(_model_note(tracking, run_id))
         for path in (root / champion.MODELS_DIR).glob(f"*/{RUN_FILE}"):
             _replace_run_id(path, kept_id, run_id)
-    return run_id
+
+    return tracking.send_kept(kept_id, sent)
 
 
 def _send_model(tracking: Tracking, root: Path, note: Path) -> Sent:

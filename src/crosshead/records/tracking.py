@@ -8,7 +8,7 @@ take waits on disk.
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +30,7 @@ from crosshead.records.mlflow_store import (
 from crosshead.records.sending import key_of, send
 
 if TYPE_CHECKING:
-    from filelock import BaseFileLock
+    from crosshead.locks import Lock
 
 ENDED_BY = "crosshead.ended_by"
 """Tag that says why a run is FAILED or KILLED."""
@@ -216,8 +216,10 @@ class Tracking:
         """Where results wait that the store did not take."""
         return self.place.folder / unsent.FOLDER
 
-    def send_kept(self, kept_id: str) -> str:
+    def send_kept(self, kept_id: str, sent: Callable[[str], None] = lambda run_id: None) -> str:
         """Send what waits under an id and return the run's id, a new one if no store knew the run.
+
+        ``sent`` gets that id before what waited is deleted; after a kill before its end, all is sent once more.
 
         Raises
         ------
@@ -226,7 +228,9 @@ class Tracking:
         """
         with unsent.taken(self.unsent_dir, kept_id) as items:
             name = next((item.value for item in items if isinstance(item, Tag) and item.key == RUN_NAME), kept_id)
-            return self.log_run(items, name=name, run_id=None if unsent.is_local(kept_id) else kept_id)
+            run_id = self.log_run(items, name=name, run_id=None if unsent.is_local(kept_id) else kept_id)
+            sent(run_id)
+            return run_id
 
     def send_unsent(self) -> list[str]:
         """Send results that the store did not take when they were made; return the ids of their runs."""
@@ -307,19 +311,19 @@ class Tracking:
             self.client.set_terminated(run_id, "KILLED")
         return True
 
-    def _lock(self, run_id: str) -> BaseFileLock:
-        from filelock import FileLock
+    def _lock(self, run_id: str) -> Lock:
+        from crosshead.locks import Lock
 
         path = self.place.folder / "locks" / f"{run_id}.lock"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TrackingError(f"the folder {path.parent} cannot be made: {error}; make it writable") from error
-        return FileLock(path)
+        return Lock(path)
 
 
-def _try_acquire(lock: BaseFileLock, timeout_s: float = 0) -> bool:
-    from filelock import Timeout
+def _try_acquire(lock: Lock, timeout_s: float = 0) -> bool:
+    from crosshead.locks import Timeout
 
     try:
         lock.acquire(timeout=timeout_s)

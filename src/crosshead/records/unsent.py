@@ -5,16 +5,19 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from crosshead.errors import StoreError
+from crosshead import whole
+from crosshead.errors import StoreError, TrackingError
 from crosshead.records.log_items import FileArtifact, FolderArtifact, LogItem, read_items, write_items
 
 FOLDER = "unsent"
 LOCAL = "unsent-"
 """How the id of a run begins that no store knows yet."""
+LOCK_TIMEOUT_S = 120.0
+_SENDING, _SENT = ".sending", ".sent"
 
 
 def local_id() -> str:
@@ -38,6 +41,7 @@ def keep(folder: Path, run_id: str, items: Iterable[LogItem]) -> Path:
     Files and folders are copied, for the next run will write others in their place.
     """
     path = path_of(folder, run_id)
+    _forget(path.with_suffix(_SENT))
     earlier = read_items(path) if path.exists() else []
     try:
         new = [_copied(item, _files(path) / str(len(earlier) + i)) for i, item in enumerate(items)]
@@ -49,24 +53,69 @@ def keep(folder: Path, run_id: str, items: Iterable[LogItem]) -> Path:
 
 def ids(folder: Path) -> list[str]:
     """Return the ids under which results wait, those of runs that no store knows first."""
-    for path in folder.glob("*.sending"):  # a process was killed while it sent
-        path.replace(path.with_suffix(".json"))
+    if folder.is_dir():
+        _tidy(folder)
     return sorted((path.stem for path in folder.glob("*.json")), key=lambda id_: (not is_local(id_), id_))
 
 
 @contextmanager
 def taken(folder: Path, run_id: str) -> Iterator[list[LogItem]]:
-    """Give what waits under an id; it is deleted if the block ends well, and stays if not."""
+    """Give what waits under an id; it is deleted if the block ends well, and stays if not.
+
+    Raises
+    ------
+    TrackingError
+        If another process sends for too long, or has sent just this.
+    """
     path = path_of(folder, run_id)
-    items = read_items(path)
-    sending = path.replace(path.with_suffix(".sending"))
+    with _only_sender(folder, LOCK_TIMEOUT_S):
+        if not path.exists() and folder.is_dir():
+            raise TrackingError(f"what waited in {path} was sent by another process meanwhile; nothing is left to do")
+        items = read_items(path)
+        sending = path.replace(path.with_suffix(_SENDING))
+        try:
+            yield items
+        except BaseException:
+            sending.replace(path)  # in place of what the failing run has kept again, which is the same
+            raise
+        _forget(sending.replace(path.with_suffix(_SENT)))
+
+
+@contextmanager
+def _only_sender(folder: Path, timeout_s: float) -> Iterator[None]:
+    from crosshead.locks import Lock, Timeout
+
+    lock = Lock(folder.with_name(f".{folder.name}.lock"), timeout=timeout_s)
     try:
-        yield items
-    except BaseException:
-        sending.replace(path)  # in place of what the failing run has kept again, which is the same
-        raise
-    sending.unlink()
-    shutil.rmtree(_files(path), ignore_errors=True)
+        lock.acquire()
+    except Timeout as error:
+        raise TrackingError(
+            f"another process has been sending what waits in {folder} for {timeout_s:.0f} s; "
+            "wait for it or end it, then try again"
+        ) from error
+    except OSError as error:
+        raise TrackingError(f"{folder} cannot be written: {error.strerror}; make the folder writable") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _tidy(folder: Path) -> None:
+    """Let what a killed process was sending wait again, and remove what it had sent; not while one is at work."""
+    whole.remove_leftovers(folder)
+    with suppress(TrackingError), _only_sender(folder, 0):
+        for path in folder.glob(f"*{_SENDING}"):
+            path.replace(path.with_suffix(".json"))
+        for path in folder.glob(f"*{_SENT}"):
+            _forget(path)
+
+
+def _forget(sent: Path) -> None:
+    """Remove what was sent: its files first, so that what a kill leaves of them is found by the name of this file."""
+    if sent.exists():
+        shutil.rmtree(_files(sent), ignore_errors=True)
+        sent.unlink(missing_ok=True)
 
 
 def _files(path: Path) -> Path:
@@ -74,6 +123,7 @@ def _files(path: Path) -> Path:
 
 
 def _copied(item: LogItem, folder: Path) -> LogItem:
+    shutil.rmtree(folder, ignore_errors=True)  # half of a copy that a kill left
     match item:
         case FileArtifact(file) if file.is_file():
             folder.mkdir(parents=True, exist_ok=True)

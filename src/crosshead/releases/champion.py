@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,21 +166,14 @@ def keep(root: Path, bundle: Path, digest: str) -> Path:
     """
     if not _KEPT.match(digest):
         raise BundleError(f"bundle digest is {digest!r}; it must be a sha256 in hexadecimal digits")
-    models = root / MODELS_DIR
-    target = models / digest[:N_DIGITS]
+    target = root / MODELS_DIR / digest[:N_DIGITS]
     try:
         if _equal_folders(bundle, target):
             os.utime(target)  # `prune` spares the folder kept last
             return target
-        models.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=models, prefix=".keep-", ignore_cleanup_errors=True) as work:
-            new = Path(work) / "new"
-            shutil.copytree(bundle, new, copy_function=shutil.copyfile)
+        with whole.new_folder(target, durable=True) as new:
+            shutil.copytree(bundle, new, copy_function=shutil.copyfile, dirs_exist_ok=True)
             os.utime(new)
-            if target.exists() and not _equal_folders(new, target):
-                target.rename(Path(work) / "old")
-            if not target.exists():
-                new.rename(target)
     except OSError as error:
         if _equal_folders(bundle, target):  # somebody else kept the same bundle in the meantime
             return target
@@ -194,6 +186,7 @@ def prune(root: Path) -> list[Path]:
 
     Everything pruned is still in the MLflow registry.
     """
+    whole.remove_leftovers(root / MODELS_DIR)
     kept = sorted(
         (folder for folder in (root / MODELS_DIR).glob("*") if folder.is_dir() and _KEPT.fullmatch(folder.name)),
         key=lambda folder: folder.stat().st_mtime_ns,

@@ -6,16 +6,17 @@ so what is fetched is what was registered.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crosshead import bundle
 from crosshead.errors import BundleError, TrackingError
@@ -24,9 +25,6 @@ from crosshead.records.mlflow_store import LOCK_TIMEOUT_S, explained, file_path
 from crosshead.records.tracking import Run, Tracking
 from crosshead.releases import champion
 from crosshead.releases.champion import N_DIGITS, ChampionPointer, Move
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 CHAMPION = "champion"
 """Alias of the version that tags by default."""
@@ -258,12 +256,32 @@ def _move(tracking: Tracking, root: Path, registered: RegisteredVersion) -> Cham
     return pointer
 
 
-def _champion_lock(root: Path) -> BaseFileLock:
-    from filelock import FileLock
+@contextlib.contextmanager
+def _champion_lock(root: Path) -> Iterator[None]:
+    from crosshead.locks import Lock, Timeout
 
     models = root / champion.MODELS_DIR
-    models.mkdir(parents=True, exist_ok=True)
-    return FileLock(models / ".champion.lock", timeout=LOCK_TIMEOUT_S)
+    lock = Lock(models / ".champion.lock", timeout=LOCK_TIMEOUT_S)
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise TrackingError(
+            f"another process has been changing the champion in {models} for {LOCK_TIMEOUT_S:.0f} s; "
+            "wait for it or end it, then try again"
+        ) from error
+    except OSError as error:
+        raise BundleError(f"{models} cannot be written: {error.strerror}; make the folder writable") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def prune(root: Path) -> list[Path]:
+    """Delete kept bundles as `champion.prune` does, but none that another process is making the champion."""
+    with _champion_lock(root):
+        return champion.prune(root)
 
 
 def promote_first(tracking: Tracking, root: Path, registered: RegisteredVersion) -> ChampionPointer:
@@ -277,11 +295,11 @@ def promote_first(tracking: Tracking, root: Path, registered: RegisteredVersion)
         standing = find_version(tracking, registered.name, CHAMPION)
         if standing is None:
             return _move(tracking, root, registered)
-    try:
-        pointer = champion.find(root)
-    except BundleError:
-        pointer = None
-    return pointer or _point_at(tracking, root, standing)
+        try:
+            pointer = champion.find(root)
+        except BundleError:
+            pointer = None
+        return pointer or _point_at(tracking, root, standing)
 
 
 def _point_at(tracking: Tracking, root: Path, registered: RegisteredVersion) -> ChampionPointer:

@@ -17,12 +17,12 @@ from typing import Any, Self
 
 import numpy as np
 import optuna
-from filelock import FileLock, Timeout
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from crosshead.errors import CrossheadError, DataError
+from crosshead.locks import Lock, Timeout
 from crosshead.search.space import OBJECTIVES, SearchSettings, Value
 
 JOURNAL = "journal.log"
@@ -79,11 +79,10 @@ class Study(AbstractContextManager["Study"]):
         self.n_steps = n_steps
         self.worker = f"{os.getpid()}-{secrets.token_hex(4)}"
         (folder / "workers").mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(folder / "study.lock")
-        self._alive = FileLock(self._worker_path(self.worker))
+        self._lock = Lock(folder / "study.lock")
+        self._alive = Lock(self._worker_path(self.worker))
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with self._lock:
-            _repair(folder / JOURNAL)
             self._study = self._open()
             if not self._study.get_trials(deepcopy=False) and (params := self._params_of(first)):
                 self._study.enqueue_trial(params)
@@ -144,7 +143,7 @@ class Study(AbstractContextManager["Study"]):
 
     def _open(self) -> optuna.Study:
         try:
-            lock: Any = _Lock(self.folder / "journal.lock")
+            lock: Any = _JournalLock(self.folder)
             backend = JournalFileBackend(str(self.folder / JOURNAL), lock_obj=lock)
             return optuna.create_study(
                 storage=JournalStorage(backend),
@@ -225,8 +224,23 @@ class Study(AbstractContextManager["Study"]):
         trials = self._study.get_trials(deepcopy=False)
         retried = {trial.user_attrs.get(_RETRY_OF) for trial in trials}
         for trial in trials:
-            if trial.state == TrialState.FAIL and not _is_done(trial) and trial.number not in retried:
-                self._study.enqueue_trial(_fixed(trial), user_attrs={_RETRY_OF: trial.number})
+            was_broken_off = trial.state == TrialState.FAIL and not _is_done(trial)
+            if was_broken_off and trial.number not in retried and (values := self._to_try_again(trial)):
+                self._study.enqueue_trial(values, user_attrs={_RETRY_OF: trial.number})
+
+    def _to_try_again(self, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+        """Return the values that a trial had, or was to have.
+
+        Of one that died while they were drawn, only those that were given: the rest is drawn by the next trial as it
+        would have been here, and half of the draws would leave other ones for the other half.
+        """
+        values: dict[str, Value] = {}
+        for name, dimension in self.search.space.items():
+            if self.search.active(name, values):
+                if name not in trial.params:
+                    return dict(trial.system_attrs.get("fixed_params", {}))
+                values[dimension.key] = dimension.shown(trial.params[name])
+        return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
     def _lives(self, worker: str | None) -> bool:
         if worker is None:  # it died between taking the trial and putting its name to it
@@ -236,7 +250,7 @@ class Study(AbstractContextManager["Study"]):
         path = self._worker_path(worker)
         if not path.exists():
             return False
-        lock = FileLock(path)
+        lock = Lock(path)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -254,7 +268,7 @@ class Study(AbstractContextManager["Study"]):
             if name in trial.params and self.search.active(name, values):
                 values[dimension.key] = dimension.shown(trial.params[name])
         steps = tuple(trial.intermediate_values[step] for step in sorted(trial.intermediate_values))
-        took = trial.duration.total_seconds() if trial.duration else 0.0
+        took = max(0.0, trial.duration.total_seconds()) if trial.duration else 0.0  # a clock may be set back
         return Trial(
             number=trial.number,
             state=_STATES[trial.state],
@@ -291,14 +305,19 @@ class _MedianOfStep(optuna.pruners.BasePruner):
         return own < median if study.direction == optuna.study.StudyDirection.MAXIMIZE else own > median
 
 
-class _Lock:
-    """Lock of the journal that the operating system gives back when its holder is killed; Optuna's own does not."""
+class _JournalLock:
+    """Lock of the journal that the operating system gives back when its holder is killed; Optuna's own does not.
 
-    def __init__(self, path: Path) -> None:
-        self._lock = FileLock(path)
+    Who takes it finds whole lines: what a killed process left of one is cut off before another is written behind it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._journal = folder / JOURNAL
+        self._lock = Lock(folder / "journal.lock")
 
     def acquire(self) -> bool:
         self._lock.acquire()
+        _repair(self._journal)
         return True
 
     def release(self) -> None:
@@ -310,18 +329,14 @@ def _repair(journal: Path) -> None:
     if not journal.exists():
         return
     with journal.open("rb+") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            file.truncate(whole)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        if file.read() not in (b"", b"\n"):
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _is_done(trial: optuna.trial.FrozenTrial) -> bool:
     return trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or (
         trial.state == TrialState.FAIL and _ERROR in trial.user_attrs
     )
-
-
-def _fixed(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
-    """Return the values that a trial had, or was to have."""
-    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}

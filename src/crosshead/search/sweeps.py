@@ -284,12 +284,12 @@ def _do_job(
 
 def _prepared(settings: Settings, folder: Path, prepare: Prepare) -> Settings:
     """Prepare the paragraph table of a job, once for all jobs that share it."""
-    from filelock import FileLock
+    from crosshead.locks import Lock
 
     decides = ("taxonomy", "corpus", "seed", "on_unreadable")
     digest = config_digest({name: settings.resolved.get(name) for name in decides})[:12]
     settings = settings.model_copy(update={"prepared_dir": folder / f"prepared-{digest}"})
-    with FileLock(folder / f"prepared-{digest}.lock"):
+    with Lock(folder / f"prepared-{digest}.lock"):
         if not (settings.prepared_dir / "corpus.json").is_file():
             prepare(settings)
     return settings

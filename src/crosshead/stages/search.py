@@ -16,8 +16,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from crosshead import __version__
 from crosshead.corpora.corpus import write_file
 from crosshead.encoders.engines import n_cores
@@ -25,6 +23,7 @@ from crosshead.encoders.source import weights_digest
 from crosshead.errors import ConfigError, DataError
 from crosshead.evaluation.comparison import Comparison, paired_bootstrap
 from crosshead.evaluation.methodology import Finding
+from crosshead.locks import Lock, Timeout
 from crosshead.records.lineage import git_state, lineage
 from crosshead.records.log_items import DatasetInput, FileArtifact, LogItem, Tag, TextArtifact
 from crosshead.records.tracking import Tracking
@@ -188,7 +187,7 @@ def _search_of(settings: Settings) -> SearchSettings:
 def _first_come(path: Path) -> Iterator[bool]:
     """Say if no other process holds the lock, which is then held; the first one records and starts helpers."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
+    lock = Lock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -29,10 +28,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
+from crosshead import whole
 from crosshead.encoders.engines import n_cores
 from crosshead.encoders.source import weights_digest
+from crosshead.errors import DataError
 from crosshead.training.upper_layers import Recipe, Report, Rows, Tuner, in_batches
 
 HEAD_RATE = 20.0
@@ -174,16 +175,15 @@ class _Work:
             for kind, moment in self.optimiser.state.get(value, {}).items():
                 tensors[f"{kind}|{name}"] = moment.detach().cpu().contiguous()
         told = {"step": self.step, "loss": self.loss, "history": [asdict(epoch) for epoch in self.history]}
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        work = self.checkpoint.with_suffix(".tmp")
-        save_file(tensors, work, metadata={"digest": self.digest, "told": json.dumps(told)})
-        with work.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(work, self.checkpoint)
+        try:
+            whole.write(self.checkpoint, save(tensors, metadata={"digest": self.digest, "told": json.dumps(told)}))
+        except OSError as error:
+            raise DataError(f"{self.checkpoint} cannot be written: {error.strerror}; make room, then go on") from error
         self._saved = time.monotonic()
 
     def resume(self) -> None:
         """Go on where the file says, if it was written by the same work."""
+        whole.remove_leftovers(self.checkpoint.parent)
         if not self.checkpoint.is_file():
             return
         try:
