@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import importlib.util
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -185,11 +186,19 @@ def import_training(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"training, and its configuration, ({error.name} is missing)", "train") from error
+        raise _missing(error.name) from error
+
+
+def _missing(name: str | None) -> MissingExtraError:
+    return MissingExtraError(f"training, and its configuration, ({name} is missing)", "train")
 
 
 def load_settings(overrides: Sequence[str]) -> Settings:
-    """Compose and check the configuration."""
+    """Compose and check the configuration; a key that is wrong is told before the libraries of training are there."""
+    for name in ("hydra", "sklearn"):
+        if importlib.util.find_spec(name) is None:
+            raise _missing(name)
+    import_training("crosshead.composing").compose(list(overrides))  # remembered: it is composed once
     settings: Settings = settings_module().load_settings(list(overrides))
     return settings
 
