@@ -93,5 +93,9 @@ def run_process(
 
 def process_environ(home: Path, **environ: str) -> dict[str, str]:
     """Return an environment without what the tests' own process set."""
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV") if name in os.environ}
+    kept = {
+        name: os.environ[name]
+        for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+        if name in os.environ
+    }
     return {**kept, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), **environ}

@@ -27,7 +27,7 @@ import stores
 import tiny
 import tiny_transformer
 from cli_parts import make_tagger
-from crosshead import bundle
+from crosshead import bundle, estimator_files
 from crosshead.batch.folder import PARTS, PROGRESS
 from crosshead.batch.inputs import find_sources
 from crosshead.batch.job import Options, _on_this_machine, tag_archive
@@ -591,7 +591,7 @@ def import_all() -> None:
         "uvicorn.protocols.http.auto",
     ):
         importlib.import_module(name)
-    bundle.import_writers()
+    estimator_files.import_writers()
 
 
 # -- writers that make the matrix fail ---------------------------------------------------------------------------------

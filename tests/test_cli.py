@@ -286,6 +286,48 @@ def test_a_missing_extra_says_what_to_install(
     assert "pip install 'crosshead[train]'" in capsys.readouterr().err
 
 
+AT_WORK = """
+import sys
+import threading
+import openvino
+from crosshead.cli import main
+
+core, graph = openvino.Core(), sys.argv.pop()
+begun = threading.Event()
+
+
+def work():
+    while True:
+        core.compile_model(graph, "CPU")
+        begun.set()
+
+
+for _ in range(3):
+    threading.Thread(target=work, daemon=True).start()
+begun.wait(60)
+sys.exit(main())
+"""
+"""A process whose threads are in C++ nearly all the time; without care it aborts at its end, nearly every time."""
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["doktor"], Exit.USAGE), (["--version"], Exit.OK)])
+def test_a_thread_inside_the_engine_does_not_abort_the_end(
+    arguments: list[str], code: int, tmp_path: Path, tiny_graph: Path
+) -> None:
+    (graph,) = tiny_graph.glob("*.onnx")
+    done = subprocess.run(
+        [sys.executable, "-c", AT_WORK, *arguments, str(graph)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=process_environ(tmp_path),
+    )
+    assert done.returncode == code, done.stderr
+    assert "terminate called" not in done.stderr
+    assert "crosshead" in (done.stderr if code else done.stdout), "what was said last is not lost"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals there")
 def test_ctrl_c_ends_a_feed_with_130_and_no_traceback(tmp_path: Path, tiny_bundle: Path) -> None:
     command = [sys.executable, "-m", "crosshead", "tag", "-", "--input-format", "jsonl", "--model", str(tiny_bundle)]

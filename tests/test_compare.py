@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -21,9 +23,17 @@ import small_project
 from crosshead.cli import main
 from crosshead.errors import ConfigError, DataError, TrackingError
 from crosshead.evaluation import evaluate, holm, mcnemar, paired_bootstrap, paired_differences, paired_set_accuracy
-from crosshead.records import predictions
-from crosshead.records.predictions import Predictions, check_same_paragraphs, in_order_of
+from crosshead.records import names, predictions
+from crosshead.records.predictions import (
+    FILE,
+    Predictions,
+    check_same_paragraphs,
+    held_out_digest,
+    in_order_of,
+    write,
+)
 from crosshead.records.runs import RunFinder, finder_of
+from crosshead.releases import registry
 from crosshead.reporting.compare_report import corrections, p_text, sentences, to_html, to_markdown
 from crosshead.stages.compare import Contender, Shown, changed_sides, compare, read_texts, run
 from crosshead.text import text_digest
@@ -541,3 +551,60 @@ def test_without_texts_no_table_is_needed(project: Path, tmp_path: Path) -> None
 
 def test_one_run_named_twice_is_shown_under_two_names(project: Path) -> None:
     assert run(small_project.settings(project), ["2", "2"]).names == ("version 2", "version 2 (2)")
+
+
+def test_why_runs_cannot_be_compared_is_said_before_their_texts_are_missed(
+    here: Path, finder: RunFinder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = finder.predictions(finder.find("2"))
+    other = replace(other, paragraph_ids=tuple(f"x{id_}" for id_ in other.paragraph_ids))
+    write(tmp_path / "other" / FILE, other)
+    assert held_out_digest(other) != held_out_digest(finder.predictions(finder.find("2")))
+    for more in ([], ["--no-texts"]):
+        for words in (["champion", str(tmp_path / "other")], [str(tmp_path / "other"), "champion"]):
+            assert main(["compare", *words, *more]) == DataError.exit_code
+            told = capsys.readouterr().err
+            assert "were not tested on the same paragraphs" in told
+            assert "139 paragraphs only in" in told
+            assert f"crosshead promote {tmp_path / 'other'} --dry-run" in told
+            assert "--no-texts" not in told
+    assert main(["compare", "1", str(tmp_path / "other")]) == DataError.exit_code
+    assert "promote" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["champion"], ConfigError.exit_code, "1 run was named; name two at least, the first is the baseline"),
+        (["champion", "lsat"], TrackingError.exit_code, "there is no run 'lsat' in .*; did you mean 'last'?"),
+    ],
+)
+def test_wrong_names_are_told_before_anything_heavy_is_imported(
+    words: list[str], code: int, told: str, project: Path
+) -> None:
+    script = (
+        "import sys; from crosshead.cli import main; code = main(sys.argv[1:]); "
+        "print(*sorted({name.partition('.')[0] for name in sys.modules})); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "compare", *words], capture_output=True, text=True, check=False, cwd=project
+    )
+    assert done.returncode == code, done.stderr
+    assert re.search(told, done.stderr)
+    assert not {"sklearn", "pyarrow", "mlflow", "matplotlib", "datasets"} & set(done.stdout.split())
+
+
+def test_what_may_be_a_run_is_looked_for(project: Path, tmp_path: Path) -> None:
+    store = finder_of(small_project.settings(project)).tracking.place
+    for name in ("champion", "last", "models:/crosshead/9", "runs:/x", "12", "abcd", str(project), f"x/{FILE}"):
+        names.check(name, store)
+    names.check("tfidf · tfidf", store)
+    with pytest.raises(TrackingError, match=r"there is no run 'tfidf · tfid' .*did you mean 'tfidf · tfidf'\?"):
+        names.check("tfidf · tfid", store)
+    names.check("lsat", replace(store, uri="https://mlflow.example"))
+    with pytest.raises(TrackingError, match="there is no run 'lsat'"):
+        names.check("lsat", replace(store, uri=f"sqlite:///{tmp_path / 'none.db'}"))
+    broken = tmp_path / "broken.db"
+    broken.write_text("no database")
+    names.check("lsat", replace(store, uri=f"sqlite:///{broken}"))
+    assert (names.CHAMPION, names.PREDICTIONS) == (registry.CHAMPION, FILE)

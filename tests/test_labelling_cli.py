@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -343,6 +344,43 @@ def test_the_page_is_served_until_ctrl_c(project: Path, capsys: pytest.CaptureFi
     assert process.returncode == Exit.OK
     assert "open 6 · talks 1" in told
     assert f"crosshead data import {project / 'data' / 'labels' / 'anna.jsonl'}" in told
+
+
+def test_what_to_do_with_labels_of_other_articles_works(
+    project: Path, sessions: list[Session], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is proposed at the end can be typed: `data import` for the corpus's articles, `data merge` for others."""
+    own = tmp_path / "my articles"
+    shutil.copytree(project / "data" / "articles", own)
+    for path in own.iterdir():
+        path.rename(path.with_name(f"my-{path.name}"))
+    say(capsys, "label", "data/articles", "--annotator", "anna")
+    say(capsys, "label", own, "--annotator", "ben")
+    say(capsys, "label", own, "data/articles", "--annotator", "cleo")
+    inside, outside, mixed = sessions
+    log = project / "data" / "labels"
+    assert inside.next_command == f"crosshead data import {log / 'anna.jsonl'}"
+    assert outside.next_command == f"crosshead data merge {log / 'ben.jsonl'} --output my_annotations.csv"
+    assert mixed.next_command == f"crosshead data merge {log / 'cleo.jsonl'} --output my_annotations.csv"
+    for session in sessions[:2]:
+        assert session.overview()["next"] == session.next_command
+        read(session, NAMES[0], NAMES[1])
+        _, *words = session.next_command.split()
+        assert "2 added" in say(capsys, *words)
+    assert "not in the corpus" in say(capsys, "data", "import", outside.log_path, code=Exit.DATA)
+    say(capsys, "label", own, "--annotator", "ben")
+    assert sessions[-1].next_command.endswith("--output my_annotations-2.csv")
+
+
+def test_a_changed_text_is_not_the_corpuss_own(
+    project: Path, sessions: list[Session], capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = project / "own"
+    shutil.copytree(project / "data" / "articles", own)
+    for path in own.iterdir():
+        path.write_text(path.read_text(encoding="utf-8").replace(".", "!"), encoding="utf-8")
+    say(capsys, "label", own, "--annotator", "anna")
+    assert sessions[0].next_command.startswith("crosshead data merge ")
 
 
 def test_a_codebook_about_other_section_types_is_not_shown(project: Path) -> None:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crosshead.cli.environment import DEFAULTS
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +28,7 @@ from batch_parts import rows_of
 from cli_parts import process_environ, run_process
 from crosshead import loading
 from crosshead.cli import main
+from crosshead.environment import DEFAULTS
 from crosshead.errors import CrossheadError
 from crosshead.tagging.tagger import Tagger
 from promise_parts import (

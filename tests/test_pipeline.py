@@ -15,6 +15,7 @@ import pytest
 
 import tiny
 from crosshead import bundle
+from crosshead.cli import main
 from crosshead.errors import BundleError, ConfigError, DataError, EncoderError
 from crosshead.records import model_scores
 from crosshead.releases import champion
@@ -266,6 +267,18 @@ class TestBadInput:
         prepare.run(settings)
         with pytest.raises(EncoderError, match="'no/such-model' is neither a folder nor"):
             train.run(settings)
+
+    def test_a_missing_encoder_is_named_before_anything_is_prepared(
+        self, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(project)
+        words = ["run", "encoder=custom", "encoder.source=no/such-model", "folds=2"]
+        assert main(words) == EncoderError.exit_code
+        assert "'no/such-model' is neither a folder nor" in capsys.readouterr().err
+        assert not (project / "data" / "prepared").exists()
+        assert main([*words, "encoder=finetuned"]) == EncoderError.exit_code
+        assert "there is no fine-tuned encoder in 'no/such-model'" in capsys.readouterr().err
+        assert not (project / "data" / "prepared").exists()
 
     def test_a_taxonomy_that_lacks_a_label_is_refused(self, project: Path) -> None:
         conflict = (project / "conf" / "taxonomy" / "conflict.yaml").read_text()

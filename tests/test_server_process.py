@@ -78,6 +78,7 @@ def test_it_answers_as_the_tagger_does_and_ends_when_told(
     assert answer["model"] == {"name": tagger.name, "version": tagger.version, "digest": bundle.digest(tiny_bundle)}
     assert SECRET not in server.log()
     assert "Traceback" not in server.log()
+    assert "interrupted" not in server.log(), "to end a server is no failure"
     told = [line for line in server.records() if line.get("route") == "/v1/tag"]
     assert [(line["method"], line["status"], line["request_id"]) for line in told] == [
         ("POST", 200, headers["x-request-id"])
@@ -106,6 +107,31 @@ def test_with_keys_other_machines_may_be_served(
     ((_, _, model, settings), more) = served[0]
     assert (model, more) == (str(tiny_bundle), {"workers": 1})
     assert (settings.requests_per_s, settings.keys.name_of(KEY) is not None) == (50.0, True)
+
+
+def test_who_reads_along_is_told_that_it_has_stopped(
+    tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*given: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("crosshead.server.process.run", stop)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["serve", "--port", "0", "--model", str(tiny_bundle), "--log-format", "text"]
+    assert main(arguments) == Exit.INTERRUPTED
+    assert capsys.readouterr().err.splitlines()[-1] == "crosshead: stopped"
+
+
+def test_no_model_is_loaded_for_a_port_that_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded: list[Any] = []
+    monkeypatch.setattr("crosshead.loading.load_aside", loaded.append)
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["serve", "--port", str(taken.getsockname()[1])]) == Exit.USAGE
+    assert "cannot be used (Address already in use" in capsys.readouterr().err
+    assert not loaded
 
 
 # -- new models ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -144,3 +146,17 @@ def test_a_decoder_is_named(root: Path, overrides: list[str], kind: str, neighbo
 def test_a_decoder_that_is_not_there_is_refused(root: Path) -> None:
     with pytest.raises(ConfigError, match=r"decoder\.kind is 'chain': input should be 'neighbours' or 'sequence'"):
         load_settings(["decoder.kind=chain"], root)
+
+
+def test_a_wrong_key_is_told_without_the_libraries_of_training(root: Path) -> None:
+    code = (
+        "import sys; from crosshead.cli import main; code = main(sys.argv[1:]); "
+        "print(*sorted({name.partition('.')[0] for name in sys.modules})); sys.exit(code)"
+    )
+    for command in (["config", "show"], ["run"], ["train"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *command, "sed=3"], capture_output=True, text=True, check=False, cwd=root
+        )
+        assert done.returncode == ConfigError.exit_code
+        assert "'sed' is no configuration key; did you mean 'seed'?" in done.stderr
+        assert not {"sklearn", "scipy", "pandas", "datasets", "mlflow"} & set(done.stdout.split())

@@ -14,7 +14,7 @@ from cli_parts import process_environ
 from crosshead.cli import main
 from crosshead.cli.exits import Exit
 from crosshead.errors import TrackingError
-from crosshead.records import predictions
+from crosshead.records import predictions, tested
 from crosshead.records.provenance import Link, chain
 from crosshead.records.runs import finder_of
 from crosshead.releases import champion, registry
@@ -51,6 +51,40 @@ def test_the_last_evaluation_is_shown_with_what_to_do_next(project: Path, capsys
     train.run(small_project.settings(project, *small_project.POOR, "tracking=none"))
     assert main(["show"]) == 0
     assert "note:    a tagger was trained after this evaluation: crosshead evaluate" in capsys.readouterr().out
+
+
+def test_a_comparison_that_would_be_refused_is_not_proposed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The champion was tested on other paragraphs, or nobody knows, and the paragraph tables differ."""
+    standing = champion.find(project)
+    assert standing is not None
+    last = json.loads((project / "models" / "latest" / "run.json").read_text())["bundle_digest"]
+    of_champion, of_last = (tested.path(project, digest) for digest in (standing.digest, last))
+    assert (
+        of_champion.read_bytes() == of_last.read_bytes() == tested.content(json.loads(of_last.read_text())["held_out"])
+    )
+    of_last.write_bytes(tested.content("f" * 64))
+    instead = [
+        "next:    crosshead tag --model models/latest/bundle FILE…",
+        "         crosshead promote last --dry-run",
+        "         crosshead promote last",
+    ]
+    assert main(["show"]) == 0
+    *_, note, first, second, third = capsys.readouterr().out.splitlines()
+    assert note.startswith("note:    `crosshead compare` cannot compare it with the champion: they were tested on diff")
+    assert "With promote --dry-run the champion tags this run's held-out articles" in note
+    assert [first, second, third] == instead
+
+    of_last.unlink()
+    assert main(["show"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2] == "         crosshead compare champion last"
+    manifest = project / "models" / "latest" / "bundle" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["about"]["dataset_digest"] = "f" * 64
+    manifest.write_text(json.dumps(content))
+    assert main(["show"]) == 0
+    *_, note, first, second, third = capsys.readouterr().out.splitlines()
+    assert "cannot compare it with the champion: they belong to different paragraph tables" in note
+    assert [first, second, third] == instead
 
 
 def test_the_champion_is_shown_as_such(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,6 +190,40 @@ def test_what_is_done_meanwhile_is_done_once_and_its_failure_is_not_hidden() -> 
     assert calls == ["called"]
     with pytest.raises(ZeroDivisionError):
         train(Paragraphs(texts, y, lengths, ids), **settings, meanwhile=lambda: 1 / 0)
+
+
+def test_fits_that_wait_are_called_off_when_training_ends_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, y, lengths, ids = tiny.training_rows()
+    begun, failed = threading.Event(), threading.Event()
+    fits: list[int] = []
+
+    class Slow(LogisticRegression):  # type: ignore[misc]
+        def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+            fits.append(len(y))
+            begun.set()
+            assert failed.wait(30)
+            return super().fit(X, y, sample_weight)
+
+    def fail() -> None:
+        assert begun.wait(30)
+        threading.Timer(0.2, failed.set).start()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("crosshead.training.train.n_cores", lambda: 1)
+    folds = [(np.arange(3, 12), np.arange(3)), (np.arange(3), np.arange(3, 12))] * 3
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            Paragraphs(texts, y, lengths, ids),
+            section_types=tiny.SECTION_TYPES,
+            views=[views.ViewSpec("v", "tfidf", Slow(), min_df=1)],
+            encoder=None,
+            folds=folds,
+            decoder=DecoderSpec(),
+            calibrate=False,
+            risk=0.9,
+            meanwhile=fail,
+        )
+    assert len(fits) == 1
 
 
 def test_a_risk_that_cannot_be_kept_abstains_always_and_says_so(tiny_graph: Path) -> None:

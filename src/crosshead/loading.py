@@ -142,9 +142,9 @@ def _folder(model: str) -> Path:
 
 def _fetch(model: str) -> Path:
     try:
+        from crosshead.composing import compose
         from crosshead.records.tracking import Tracking
         from crosshead.releases import registry
-        from crosshead.settings import compose
     except ImportError as error:
         raise MissingExtraError(f"--model {model}", "train") from error
     root = project_root()

@@ -125,6 +125,7 @@ def test_a_whole_queue_by_keyboard_alone(begin: Callable[..., Any], tmp_path: Pa
     press(page, "s122")
     press(page, "3")
     assert page.text_content("#finish-title") == "All read"
+    assert str(page.text_content("#finish-command")).startswith("crosshead data import ")
     assert page.text_content("#finish-told") == "6 labelled, 1 skipped."
     page.get_by_role("button", name="Look at the skipped ones").focus()
     press(page, ["Enter"])  # type: ignore[arg-type]

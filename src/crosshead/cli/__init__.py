@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import click
 
+from crosshead.cli import ending
 from crosshead.cli.exits import Exit
 from crosshead.cli.group import ClosedPipeError, State, crosshead
 from crosshead.cli.words import printable
@@ -19,7 +20,17 @@ from crosshead.errors import CrossheadError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; no error of the user's making shows a traceback."""
+    """Run a command and return its exit code; no error of the user's making shows a traceback.
+
+    Without ``argv`` the process is the command's own, and ends with it.
+    """
+    if argv is not None:
+        return _run(argv)
+    ending.begin()
+    return ending.end_with(_run(None))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     state = State(debug=os.environ.get("CROSSHEAD_DEBUG", "") not in ("", "0"))
     prepare_process(debug=state.debug)
     try:

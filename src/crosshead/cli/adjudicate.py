@@ -54,13 +54,15 @@ def adjudicate(
     votes = read_all_votes(labels or project.label_files())
     disputes = disputes_of(vote.annotation for vote in votes)
     items = to_settle(disputes, texts_of(read_queue(texts or project.articles) if disputes else []), again=again)
+    log = LabelLog(log_file or project.log_path(annotator, ".adjudication"), annotator)
     session = Session(
         items,
-        LabelLog(log_file or project.log_path(annotator, ".adjudication"), annotator),
+        log,
         project.section_types,
         mode="adjudicate",
         name="disputed paragraphs",
         codebook=project.codebook(codebook),
+        next_command=project.next_command(items, *labels, log.path),
     )
     sit(session, port=port, opens=opens)
     return Exit.OK

@@ -11,6 +11,7 @@ import click
 from crosshead.cli.exits import Exit
 from crosshead.cli.group import command
 from crosshead.cli.words import counted, printable
+from crosshead.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,9 +43,12 @@ def compare(runs: tuple[str, ...], markdown: Path | None, html: Path | None, par
     The first RUN is the baseline. A RUN is an id or its first characters, a name, a version's number,
     models:/NAME/VERSION, `champion`, `last`, or a folder that holds predictions.parquet.
     """
+    if len(runs) < 2:
+        raise ConfigError(f"{len(runs)} run was named; name two at least, the first is the baseline")
     from crosshead.cli.output import console
-    from crosshead.cli.pipeline import import_training, load_settings
+    from crosshead.cli.pipeline import check_runs, import_training, load_settings
 
+    check_runs(runs)
     stage = import_training("crosshead.stages.compare")
     compared: Compared = stage.run(load_settings(()), runs, with_texts=not no_texts)
     out = console()

@@ -20,7 +20,8 @@ def config() -> None:
 @overrides_argument
 def show(overrides: tuple[str, ...]) -> int:
     """Print the whole configuration, overrides applied, as YAML."""
-    click.echo(settings_module().to_yaml(load_settings(overrides).resolved), nl=False)
+    resolved = load_settings(overrides).resolved
+    click.echo(settings_module().to_yaml(resolved), nl=False)
     return Exit.OK
 
 

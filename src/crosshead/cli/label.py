@@ -69,6 +69,7 @@ def label(
         mode="second" if second else "label",
         name=", ".join(path.name for path in queue),
         codebook=project.codebook(codebook),
+        next_command=project.next_command(items, log.path),
     )
     sit(session, port=port, opens=opens)
     return Exit.OK

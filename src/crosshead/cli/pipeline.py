@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import importlib.util
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -143,6 +144,8 @@ def _run(stages: Sequence[str], overrides: Sequence[str], *, online: bool = Fals
 
     out = console()
     settings = load_settings(overrides)
+    if "train" in stages:
+        _check_encoder(settings)
     seconds: dict[str, float] = {}
     unsent = ""
     with alone_in(getattr(settings, folder) for name in stages for folder in _FOLDERS[name]):
@@ -160,6 +163,16 @@ def _run(stages: Sequence[str], overrides: Sequence[str], *, online: bool = Fals
     if unsent:
         raise StoreError(unsent)
     return Exit.OK
+
+
+def _check_encoder(settings: Settings) -> None:
+    """Refuse an encoder that is not there before articles are read, and what was prepared of others is overwritten."""
+    from crosshead.encoders.source import source_folder
+    from crosshead.training.views import uses_encoder
+
+    settings.encoder.tuned()
+    if settings.encoder.source is not None and uses_encoder(settings.view_specs()):
+        source_folder(settings.encoder.source)
 
 
 def _besides(name: str, stages: Sequence[str]) -> dict[str, Any]:
@@ -185,13 +198,38 @@ def import_training(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"training, and its configuration, ({error.name} is missing)", "train") from error
+        raise _missing(error.name) from error
+
+
+def _missing(name: str | None) -> MissingExtraError:
+    return MissingExtraError(f"training, and its configuration, ({name} is missing)", "train")
 
 
 def load_settings(overrides: Sequence[str]) -> Settings:
-    """Compose and check the configuration."""
+    """Compose and check the configuration; a key that is wrong is told before the libraries of training are there."""
+    compose(overrides)
     settings: Settings = settings_module().load_settings(list(overrides))
     return settings
+
+
+def compose(overrides: Sequence[str]) -> Mapping[str, Any]:
+    """Compose the configuration and do not check its values; what was composed is remembered."""
+    for name in ("hydra", "sklearn"):
+        if importlib.util.find_spec(name) is None:
+            raise _missing(name)
+    composed: Mapping[str, Any] = import_training("crosshead.composing").compose(list(overrides))
+    return composed
+
+
+def check_runs(references: Sequence[str]) -> None:
+    """Refuse a name that no run bears before the libraries of training are imported; it may be misspelt."""
+    tracking = compose(()).get("tracking") or {}
+    from crosshead.composing import find_root
+    from crosshead.records import mlflow_store, names
+
+    store = mlflow_store.place(find_root(), tracking.get("uri"))
+    for reference in references:
+        names.check(reference, store)
 
 
 def _show_prepared(out: Console, settings: Settings, result: Prepared, seconds: float) -> None:

@@ -72,9 +72,10 @@ def show_end(console: Console, root: Path, reports: Path, model_dir: Path, *, re
 
     ``registered`` is the tagger's name and version in the registry, where the caller knows it.
     """
+    from crosshead.records import tested
     from crosshead.releases import champion
 
-    standing = champion.find(root)
+    standing, apart = champion.find(root), ""
     trained = _read_record(model_dir)
     folder = _short(root, model_dir / "bundle")
     is_champion = standing is not None and trained.get("bundle_digest") == standing.digest
@@ -89,11 +90,22 @@ def show_end(console: Console, root: Path, reports: Path, model_dir: Path, *, re
         told = f"{name or folder}, the champion"
     else:
         told = f"{registered or folder}; the champion is {name or 'one that was never registered'}"
-        commands += ["crosshead compare champion last", "crosshead promote last"] if trained.get("run_id") else []
+        apart = tested.why_not_comparable(
+            root, (standing.bundle, standing.digest), (model_dir / "bundle", str(trained.get("bundle_digest")))
+        )
+        weighed = "crosshead promote last --dry-run" if apart else "crosshead compare champion last"
+        commands += [weighed, "crosshead promote last"] if trained.get("run_id") else []
     console.print(f"report:  {reports / REPORT}", soft_wrap=True)
     console.print(f"model:   {told}", soft_wrap=True)
     if _is_newer(model_dir / RECORD, reports / METRICS):
         console.print("note:    a tagger was trained after this evaluation: crosshead evaluate", style="yellow")
+    if apart:
+        console.print(
+            f"note:    `crosshead compare` cannot compare it with the champion: {apart}. "
+            "With promote --dry-run the champion tags this run's held-out articles, those that it was not trained on",
+            style="yellow",
+            soft_wrap=True,
+        )
     for i, line in enumerate(commands):
         console.print(f"{'' if i else 'next:':9}{line}", soft_wrap=True)
 

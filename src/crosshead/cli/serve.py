@@ -88,29 +88,34 @@ def serve(
 
     keys = read_keys(api_keys)
     _check_host(host, keys)
-    first = load_aside(model) if workers == 1 else None  # the imports below take their time as well
-    from crosshead.server import process
-    from crosshead.server.model import Named
-    from crosshead.server.settings import LOOPBACK_HOSTS, ServerSettings
+    as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
+    with _listen(host, port) as listener:  # before the model is loaded, which takes seconds
+        first = load_aside(model) if workers == 1 else None  # the imports below take their time as well
+        from crosshead.server import process
+        from crosshead.server.model import Named
+        from crosshead.server.settings import LOOPBACK_HOSTS, ServerSettings
 
-    settings = ServerSettings(
-        keys=keys,
-        keys_file=api_keys,
-        hosts=(*LOOPBACK_HOSTS, *(name.lower() for name in allow_host)),
-        corrections=corrections or _corrections(),
-        requests_per_s=rate or (KEYED_REQUESTS_PER_S if keys else None),
-        timeout_s=timeout,
-        # What the registry holds is fetched, not looked at: only POST /v1/reload asks for it again.
-        watch_s=0.0 if model is not None and model.startswith(("models:/", "runs:/")) else 1.0,
-    )
-    with _listen(host, port) as listener:
+        settings = ServerSettings(
+            keys=keys,
+            keys_file=api_keys,
+            hosts=(*LOOPBACK_HOSTS, *(name.lower() for name in allow_host)),
+            corrections=corrections or _corrections(),
+            requests_per_s=rate or (KEYED_REQUESTS_PER_S if keys else None),
+            timeout_s=timeout,
+            # What the registry holds is fetched, not looked at: only POST /v1/reload asks for it again.
+            watch_s=0.0 if model is not None and model.startswith(("models:/", "runs:/")) else 1.0,
+        )
         if first is None:
             find(model)  # said here once, and not by every worker
         else:
             first.result()
-        _tell(host, listener, as_json=log_format == "json" or (log_format == "auto" and not sys.stderr.isatty()))
-        source = Named(model, first=first)
-        process.run(listener, source, model, settings, workers=workers)
+        _tell(host, listener, as_json=as_json)
+        try:
+            process.run(listener, Named(model, first=first), model, settings, workers=workers)
+        except KeyboardInterrupt:  # uvicorn raises it again when it has stopped, as it was told to
+            if not as_json:
+                click.echo("crosshead: stopped", err=True)
+            return Exit.INTERRUPTED
     return Exit.OK
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import socket
 import sys
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,9 +19,10 @@ import click
 
 from crosshead.cli.pipeline import load_settings
 from crosshead.cli.words import counted
-from crosshead.errors import ConfigError, MissingExtraError
+from crosshead.errors import ConfigError, CrossheadError, MissingExtraError
 
 if TYPE_CHECKING:
+    from crosshead.labelling.queue import QueueItem
     from crosshead.labelling.session import Session
     from crosshead.schema import Settings
     from crosshead.taxonomy import SectionType
@@ -70,6 +73,31 @@ class Project:
         """List the annotation file and all logs, those that are there."""
         annotations = [self.annotations] if self.annotations.is_file() else []
         return annotations + sorted((self.root / LABELS_DIR).glob("*.jsonl"))
+
+    def next_command(self, items: Iterable[QueueItem], *logs: Path) -> str:
+        """Name what takes labels further: into the project's annotations, if its corpus holds what was read."""
+        files = " ".join(shlex.quote(str(path)) for path in logs)
+        if self._holds(items):
+            return f"crosshead data import {files}"
+        names = (Path(f"my_annotations{f'-{n}' if n > 1 else ''}.csv") for n in count(1))
+        return f"crosshead data merge {files} --output {next(path for path in names if not path.exists())}"
+
+    def _holds(self, items: Iterable[QueueItem]) -> bool:
+        """Say if every paragraph is one of the project's articles as the configuration names them."""
+        from crosshead.readers import read_articles
+        from crosshead.text import text_digest
+
+        wanted: dict[str, set[tuple[int, str]]] = {}
+        for item in items:
+            wanted.setdefault(item.article_id, set()).add((item.paragraph, item.text_sha256))
+        with suppress(CrossheadError):  # a corpus that cannot be read holds nothing
+            for article in read_articles(self.articles, on_error="collect"):
+                found = {(paragraph.index, text_digest(paragraph.text)) for paragraph in article.paragraphs}
+                if wanted.get(article.article_id, set()) <= found:
+                    wanted.pop(article.article_id, None)
+                if not wanted:
+                    return True
+        return False
 
     def codebook(self, path: Path | None) -> str:
         """Render the codebook that is named, else the project's, else what the taxonomy says of itself."""
@@ -152,7 +180,7 @@ def _say_what_was_done(session: Session) -> None:
     click.echo(" · ".join(f"{name} {n:,}" for name, n in counts.items()), err=True)
     if session.log_path.exists():
         click.echo(f"labels: {session.log_path}", err=True)
-        click.echo(f"next:   crosshead data import {session.log_path}", err=True)
+        click.echo(f"next:   {session.next_command}", err=True)
 
 
 def _listen(port: int | None) -> socket.socket:

@@ -57,12 +57,15 @@ class Session:
         mode: Mode = "label",
         name: str = "",
         codebook: str = "",
+        next_command: str = "",
     ) -> None:
         if not items:
             raise DataError("there is no paragraph to read; name a queue or articles that hold some")
         self.items = tuple(items)
         self.mode = mode
         self.codebook = codebook
+        self.next_command = next_command or f"crosshead data import {log.path}"
+        """What to type when all is read."""
         self._name = name
         self._log = log
         self._types = tuple(section_types)
@@ -91,6 +94,7 @@ class Session:
                 "suggestions": self.mode == "label" and any(item.suggestion for item in self.items),
                 "pace": pace(self._log.marks.label_times),
                 "log": str(self._log.path),
+                "next": self.next_command,
             }
 
     def page(self, start: int, n: int) -> list[dict[str, Any]]:

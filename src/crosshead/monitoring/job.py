@@ -117,7 +117,10 @@ def _prepared(settings: Settings | None, model: Model | None, wanted: Wanted) ->
     if _trained_on(model) != digest:
         raise DataError(
             "the project's paragraph table is not the one that this model was trained on, so nobody knows which "
-            "paragraphs it has seen; name a reference: --reference FILES, or train and promote a model on this table"
+            "paragraphs it has seen; prepare that corpus again, with the same overrides as when the model was trained "
+            "(whatever was said of corpus, taxonomy and seed): crosshead prepare, or crosshead prepare corpus=own "
+            "'corpus.articles=[my_articles]'. Or name a reference: --reference FILES, or train and promote a model on "
+            "this table"
         )
     return read_prepared(settings.prepared_dir, max_articles=wanted.max_articles, seed=wanted.seed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -213,6 +214,12 @@ def check_same_paragraphs(first: Predictions, second: Predictions, names: tuple[
             f"{names[0]} and {names[1]} were not tested on the same paragraphs ({tables}): {'; '.join(differences)}; "
             "evaluate both on one paragraph table, then compare again"
         )
+
+
+def held_out_digest(predictions: Predictions) -> str:
+    """Name what was tested on: two that are equal have no `differing`."""
+    rows = zip(predictions.paragraph_ids, predictions.text_digests, predictions.y.tolist(), strict=True)
+    return hashlib.sha256(json.dumps([predictions.section_types, sorted(rows)]).encode()).hexdigest()
 
 
 def differing(first: Predictions, second: Predictions, names: tuple[str, str]) -> Iterator[str]:

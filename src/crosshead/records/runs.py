@@ -14,6 +14,7 @@ from typing import Any
 
 from crosshead.errors import DataError, TrackingError
 from crosshead.records.mlflow_store import explained, file_path
+from crosshead.records.names import LAST, no_such
 from crosshead.records.predictions import FILE, Predictions, read
 from crosshead.records.recording import RUN_FILE
 from crosshead.records.tracking import Tracking
@@ -22,12 +23,6 @@ from crosshead.releases import champion, registry
 from crosshead.releases.registry import RegisteredVersion
 from crosshead.schema import Settings
 
-LAST = "last"
-HOW = (
-    f"a run's id, its first characters or its name, a version's number, models:/NAME/VERSION, {registry.CHAMPION!r}, "
-    f"{LAST!r} (what was evaluated here last), or a folder that holds {FILE}"
-)
-"""The ways to name a run."""
 N_ID = 8
 """Characters of an id that are shown."""
 
@@ -131,9 +126,7 @@ class RunFinder:
         found = self._with_prefix(reference) or self._with_name(reference)
         if not found:
             what = "run or version" if _VERSION.fullmatch(reference) else "run"
-            raise TrackingError(
-                f"there is no {what} {reference!r} in {self.tracking.place.shown}; a run is named by {HOW}"
-            )
+            raise TrackingError(no_such(reference, what, self.tracking.place))
         if len(found) > 1:
             told = ", ".join(f"{run.info.run_id[:N_ID]} ({_when(run)})" for run in found[:_N_NAMED])
             more = ", …" if len(found) > _N_NAMED else ""

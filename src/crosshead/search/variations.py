@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
+from crosshead.composing import choices, compose, nearest
 from crosshead.errors import ConfigError
 from crosshead.schema import Settings
 from crosshead.search.space import Dimension, SearchSettings, Value
-from crosshead.settings import choices, compose, from_plain
+from crosshead.settings import from_plain
 from crosshead.taxonomy import Taxonomy
-from crosshead.training.estimators import nearest
 
 CONF = "conf"
 _NOT_WRITTEN = ("experiment", "search", "promotion", "tracking")

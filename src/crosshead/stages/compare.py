@@ -21,6 +21,7 @@ from crosshead.evaluation import (
     paired_set_accuracy,
     set_accuracy,
 )
+from crosshead.records.names import CHAMPION
 from crosshead.records.predictions import Predictions, check_same_paragraphs, in_order_of
 from crosshead.records.runs import FoundRun, finder_of
 from crosshead.reporting.compare_report import Against, Changed, Compared, to_html, to_markdown
@@ -54,9 +55,26 @@ def run(settings: Settings, references: Sequence[str], *, with_texts: bool = Tru
         found = finder.find(reference)
         name = found.shown if found.shown not in contenders else f"{found.shown} ({len(contenders) + 1})"
         contenders[name] = Contender(name, finder.predictions(found), _facts(found))
+    _check_comparable(list(contenders.values()), references)
     first = next(iter(contenders.values())).predictions
     shown = read_texts(settings.prepared_dir, first) if with_texts else {}
     return compare(list(contenders.values()), shown, seed=settings.seed)
+
+
+def _check_comparable(contenders: Sequence[Contender], references: Sequence[str]) -> None:
+    """Refuse runs that were tested on different paragraphs, before their texts are looked for; say what can be done."""
+    first, *others = contenders
+    for reference, other in zip(references[1:], others, strict=True):
+        try:
+            check_same_paragraphs(first.predictions, other.predictions, (first.name, other.name))
+        except DataError as error:
+            if CHAMPION not in (references[0], reference):
+                raise
+            asked = reference if references[0] == CHAMPION else references[0]
+            raise DataError(
+                f"{error}. Or let the champion tag the held-out articles of {asked} now, those that it was not trained "
+                f"on: crosshead promote {asked} --dry-run"
+            ) from error
 
 
 def write_pages(compared: Compared, *, markdown: Path | None = None, html: Path | None = None) -> None:

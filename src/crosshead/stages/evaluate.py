@@ -26,8 +26,9 @@ from crosshead.evaluation.diagnosis import LENGTH_BUCKETS, errors, examples_righ
 from crosshead.evaluation.methodology import Finding, check_scores
 from crosshead.evaluation.scores import Scores, confusion, evaluate, set_accuracy
 from crosshead.evaluation.selective import risk_coverage
-from crosshead.records import model_scores, predictions
+from crosshead.records import model_scores, predictions, tested
 from crosshead.records.log_items import FileArtifact, FolderArtifact, LogItem, Metric
+from crosshead.records.predictions import Predictions
 from crosshead.records.recording import RUN_FILE, ModelToRegister, record
 from crosshead.records.tracking import Tracking
 from crosshead.releases import champion
@@ -101,7 +102,9 @@ def run(settings: Settings, report: Report = _silent) -> Evaluated:
     _write_metrics(settings.reports_dir / METRICS, result)
     digest = str(trained["bundle_digest"])
     write_file(model_scores.path(settings.root, digest), model_scores.content(data.own.as_dict()))
-    _write_predictions(settings.reports_dir / predictions.FILE, taggers[MODEL], articles, contrast, summary)
+    said = _predictions(taggers[MODEL], articles, contrast, summary)
+    predictions.write(settings.reports_dir / predictions.FILE, said)
+    write_file(tested.path(settings.root, digest), tested.content(predictions.held_out_digest(said)))
     card = model_card(data, about(settings, summary, trained))
     write_file(settings.reports_dir / CARD, card.encode("utf-8", "replace"))
     report("scoring", 1, 1)
@@ -322,18 +325,15 @@ def _write_metrics(path: Path, result: Evaluated) -> None:
     write_file(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def _write_predictions(
-    path: Path, tagger: Tagger, articles: _Split, contrast: _Split, summary: Mapping[str, Any]
-) -> None:
-    """Write what every tagger said of every held-out paragraph, articles first."""
-    both = predictions.from_columns(
+def _predictions(tagger: Tagger, articles: _Split, contrast: _Split, summary: Mapping[str, Any]) -> Predictions:
+    """Put together what every tagger said of every held-out paragraph, articles first."""
+    return predictions.from_columns(
         {name: [*articles.columns[name], *contrast.columns[name]] for name in articles.columns},
         {name: np.concatenate([articles.proba[name], contrast.proba[name]]) for name in articles.proba},
         section_types=tagger.section_types,
         dataset_digest=summary["digest"],
         threshold=tagger.threshold,
     )
-    predictions.write(path, both)
 
 
 def describe(settings: Settings, result: Evaluated) -> Iterator[LogItem]:

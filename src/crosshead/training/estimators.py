@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from sklearn.base import BaseEstimator, ClassifierMixin
 
+from crosshead.composing import nearest
 from crosshead.errors import ConfigError
 
 _ALLOWED_TARGETS = ("crosshead.", "sklearn.")
@@ -72,9 +72,3 @@ def _check_arguments(constructor: Any, arguments: Mapping[str, Any], key: str) -
             raise ConfigError(f"{key}.{name} is an old scikit-learn name; write {renamed[name]}")
         if name not in known:
             raise ConfigError(f"{key}.{name} is no argument of {constructor.__name__}{nearest(name, known)}")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the end of a message that names the nearest spelling; empty where none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""

@@ -237,9 +237,13 @@ def _cross_fit(
     # (measured: 15 times slower).
     with threadpool_limits(1), ThreadPoolExecutor(max_workers=n_cores()) as pool:
         finished = pool.map(run, jobs)
-        meanwhile()
-        for done, _ in enumerate(finished, start=1):
-            report("fitting", done, len(jobs))
+        try:
+            meanwhile()
+            for done, _ in enumerate(finished, start=1):
+                report("fitting", done, len(jobs))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # the pool's end would wait for every fit, also after Ctrl-C
+            raise
     out_of_fold = {name: rows[asked] for name, rows in out_of_fold.items()}
     for spec in views:
         if isinstance(final[spec.name].view.head, LinearHead):

@@ -32,7 +32,7 @@ export function drawSession(session) {
   $("total").textContent = session.marks.length.toLocaleString("en");
   $("progress").setAttribute("aria-valuemax", session.marks.length);
   document.title = `${session.queue} – label – crosshead`;
-  $("finish-command").textContent = `crosshead data import ${session.log}`;
+  $("finish-command").textContent = session.next;
   const keys = session.section_types.map((type, i) => typeButton(type, i));
   $("types").replaceChildren(...keys);
   $("types").dataset.n = Math.min(keys.length, N_COLOURS);
