@@ -192,9 +192,9 @@ def test_a_mistake_is_found_before_anything_starts(project: Path, override: str,
 def test_an_experiment_file_may_hold_the_sweep(root: Path) -> None:
     jobs, varied = sweeps.plan(["experiment=baselines"], root)
     assert varied == ("views", "classifier")
-    assert len(jobs) == 6
+    assert len(jobs) == 8
     assert jobs[0] == ("views=tfidf", "classifier=majority", "experiment=baselines")
-    assert len(sweeps.plan(["experiment=baselines", "views=tfidf"], root)[0]) == 3
+    assert len(sweeps.plan(["experiment=baselines", "views=tfidf"], root)[0]) == 4
     assert sweeps.plan(["seed=range(1,4)", "folds=3"], root)[0][2] == ("seed=3", "folds=3")
 
 

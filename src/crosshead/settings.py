@@ -162,12 +162,39 @@ def load_settings(overrides: Sequence[str] = (), root: Path | None = None) -> Se
         Naming the dotted key, what it got, and the nearest spelling or what is allowed.
     """
     root = find_root(root)
-    settings = from_plain(compose(overrides, root), root)
+    settings = from_plain(compose(overrides, root), root).model_copy(update={"overrides": tuple(overrides)})
     if settings.search is not None:
         from crosshead.search.variations import check_space
 
         check_space(settings.search, overrides, root)
     return settings
+
+
+def differing(overrides: Sequence[str], root: Path) -> tuple[str, ...]:
+    """Leave out the overrides that give what the project's configuration holds already."""
+    if not overrides:
+        return ()
+    plain, chosen = _compose((), root)
+    given = [override.lstrip("+").partition("=")[::2] for override in overrides]
+    # Another file of a group has defaults of its own, so nothing can be said of a single key below it.
+    others = {key for key, value in given if key in chosen and chosen[key] != value}
+    values = {**_leaves(plain), **chosen}
+    return tuple(
+        override
+        for override, (key, value) in zip(overrides, given, strict=True)
+        if key in others or key.partition(".")[0] in others or values.get(key) != value
+    )
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return every single value by its dotted key, as it is written on the command line."""
+    found: dict[str, str] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= _leaves(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value)
+    return found
 
 
 def from_plain(plain: Mapping[str, Any], root: Path, taxonomy: Taxonomy | None = None) -> Settings:
