@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING
@@ -73,7 +74,14 @@ def markdown_cell(text: object) -> str:
 
 
 def clip(text: str) -> str:
-    """Shorten a very long text at a word, and say so."""
+    r"""Let wrapped lines run on, but for the hard breaks of Markdown; shorten a very long text at a word, and say so.
+
+    Examples
+    --------
+    >>> clip("A wrapped\nline.  \nA verse.")
+    'A wrapped line.  \nA verse.'
+    """
+    text = re.sub(r"(?<! {2})(?<!\\)\n", " ", text)
     if len(text) <= MAX_TEXT_CHARACTERS:
         return text
     return f"{text[:MAX_TEXT_CHARACTERS].rsplit(maxsplit=1)[0]} … [{len(text):,} characters in all]"
