@@ -17,6 +17,7 @@ LAYERS: dict[str, list[str]] = {
         "errors",
         "whole",
         "limits",
+        "measures",
         "environment",
         "text",
         "articles",

@@ -127,6 +127,8 @@ def _explain(error: Exception, overrides: Sequence[str], root: Path) -> str:
         key, equals, value = override.partition("=")
         if not equals and not key.startswith("~"):
             return f"override {override!r} has no '='; write key=value, such as seed=3"
+        if told := unreadable(override):
+            return told
         group = root / "conf" / key.lstrip("+~").partition("@")[0]
         if not group.is_dir():
             continue
@@ -144,6 +146,27 @@ def _explain(error: Exception, overrides: Sequence[str], root: Path) -> str:
         if key not in known:
             return f"{key!r} is no configuration key{nearest(key, known)}; see them all: crosshead config show"
     return f"the configuration cannot be composed: {' '.join(str(error).split())}"
+
+
+def unreadable(override: str) -> str:
+    """Say why Hydra's grammar cannot read an override; nothing where it can."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        key, _, value = override.partition("=")
+        for opened, closed in ("[]", "{}", "()"):
+            if value.count(opened) != value.count(closed):
+                missing = closed if value.count(opened) > value.count(closed) else opened
+                remedy = f"write {key}=[a,b]" if missing in "[]" else "write it, or put the value into quotes"
+                return f"override {override!r} cannot be read: a {missing!r} is missing; {remedy}"
+        return (
+            f"override {override!r} cannot be read; put a value that holds marks such as = : , ( ) into quotes, "
+            f"and these into quotes of the shell: '{key}=\"…\"'"
+        )
+    return ""
 
 
 def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
@@ -211,7 +234,7 @@ def from_plain(plain: Mapping[str, Any], root: Path, taxonomy: Taxonomy | None =
         As `load_settings`.
     """
     built = dict(plain)
-    built["root"], built["resolved"] = root, dict(plain)
+    built["root"], built["resolved"], built["overrides"] = root, dict(plain), ()
     for name in ("cache_dir", "prepared_dir", "model_dir", "reports_dir"):
         built[name] = root / str(plain.get(name, ""))
     encoder = plain.get("encoder")
@@ -243,7 +266,9 @@ def _say(error: ValidationError) -> str:
         else:
             told = mistake["msg"].removeprefix("Value error, ")
             given = f" is {mistake['input']!r}" if not isinstance(mistake["input"], Mapping) else ""
-            lines.append(f"{key}{given}: {told[0].lower()}{told[1:]}")
+            is_single = mistake["type"] == "list_type" and isinstance(mistake["input"], str | int | float)
+            remedy = f"; write [{mistake['input']}]" if is_single else ""
+            lines.append(f"{key}{given}: {told[0].lower()}{told[1:]}{remedy}")
     return "\n".join(lines)
 
 

@@ -66,7 +66,7 @@ def render(text: str, section_types: Sequence[SectionType]) -> str:
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     codes = _codes(markdown.parse(text), number)
-    one_of = re.compile(rf"(?<![\w'’&;.-])({'|'.join(map(re.escape, codes))})(?![\w'’;-]|\.\w)") if codes else None
+    one_of = re.compile(rf"(?<![\w'’&.-])({'|'.join(map(re.escape, codes))})(?![\w'’-]|\.\w)") if codes else None
 
     def plain(tokens: Sequence[Any], index: int, *_: Any) -> str:
         shown = html.escape(tokens[index].content)

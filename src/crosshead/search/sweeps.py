@@ -40,7 +40,7 @@ from crosshead.search.sweep_results import (
     describe_job,
     rank,
 )
-from crosshead.settings import CONFIG_NAME, config_digest, from_hydra, load_settings, to_yaml
+from crosshead.settings import CONFIG_NAME, config_digest, from_hydra, load_settings, to_yaml, unreadable
 
 Prepare = Callable[[Settings], object]
 Report = Callable[[str, int, int], None]
@@ -115,7 +115,8 @@ def plan(overrides: Sequence[str], root: Path) -> tuple[list[tuple[str, ...]], t
                 [*given, *cfg.hydra.overrides.task]
             )
         except HydraException as error:
-            raise ConfigError(_explained(str(error))) from error
+            told = next(filter(None, map(unreadable, overrides)), "")
+            raise ConfigError(told or _explained(str(error))) from error
     jobs: list[tuple[str, ...]] = [()]
     values = {override.get_key_element(): _values(override) for override in parsed}
     for key, choices in values.items():
