@@ -43,7 +43,7 @@ def configuration_page() -> str:
     groups = {path.parent.name for path in (ROOT / "conf").glob("*/*.yaml")}
     optional = [path.parent.name for path in sorted((ROOT / "conf").glob("*/default.yaml"))]
     composed = settings_module.compose([f"{group}=default" for group in optional if group != "experiment"], ROOT)
-    keys = [name for name in Settings.model_fields if name not in {*groups, "root", "resolved"}]
+    keys = [name for name in Settings.model_fields if name not in {*groups, "root", "resolved", "overrides"}]
     parts = [
         "Everything that may vary is a key in `conf/`. `group=NAME` takes another file of a group, `key=value` changes "
         "one value; `crosshead config show` prints the result and `crosshead config check` says whether it can be "

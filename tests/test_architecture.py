@@ -18,6 +18,7 @@ LAYERS: dict[str, list[str]] = {
         "whole",
         "locks",
         "limits",
+        "measures",
         "environment",
         "text",
         "articles",

@@ -91,7 +91,7 @@ def test_the_card_holds_what_was_measured() -> None:
         "`crosshead tag --model models:/crosshead/VERSION article.md`",
     ):
         assert said in card, said
-    assert "share answered | 0.875" in card
+    assert "| coverage | 0.875" in card
 
 
 def test_tables_are_tables() -> None:

@@ -213,8 +213,9 @@ def test_show_prints_scores_with_intervals_the_report_and_what_to_type(
     assert lines[0] == "1,234 paragraphs of 56 held-out articles: value, 95 % interval; ↓ less is better"
     assert lines[1] == "model tfidf"
     assert "macro-F1 0.500 0.250–0.750 0.500 0.250–0.750" in lines
-    assert "share not abstained 0.500 0.250–0.750 –" in lines
-    assert "mistakes in these ↓ 0.125 –" in lines
+    assert "coverage 0.500 0.250–0.750 –" in lines
+    assert "selective risk ↓ 0.125 –" in lines
+    assert "accuracy: share right · ECE: expected calibration error, the mean gap between" in lines
     assert "contrast sets right 0.500 0.250–0.750 0.500 0.250–0.750" in lines
     assert "ground_developments 0.500 0.250–0.750 0.500 0.500 1,000" in lines
     assert "other – – – 0" in lines

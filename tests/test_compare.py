@@ -408,7 +408,7 @@ def test_markdown_tells_the_same() -> None:
     for words in ("## better against base", "| macro-F1 | +0.", "| McNemar | only this right 12, only the other 3 |"):
         assert words in text
     assert "### better: wrong before, right now (12)" in text
-    assert "> Text of a0#0.\n> Second line." in text
+    assert "> Text of a0#0. Second line." in text
     none = to_markdown(compare([three()[0], three()[2]], {}, n_resamples=50))
     assert "## Paragraphs that changed sides\n\nNone." in none
 
@@ -523,6 +523,9 @@ def test_the_command_shows_and_writes_the_comparison(
     assert re.search(
         r"59 paragraphs changed sides: 7 right before, wrong now, 47 wrong before, right now, 5 wrong", told
     )
+    assert "accuracy: share right · ECE: expected calibration error, the mean gap" in told
+    assert "right in one run only (McNemar) +40 " in told
+    assert re.search(r"▌ truly \w+: before \w+ \d+%, now \w+ \d+%", told)
     assert "56 more: --paragraphs N, or --html FILE" in told
     assert "What to look for overnight" in html.read_text("utf-8")
     assert "### last: right before, wrong now (7)" in markdown.read_text("utf-8")

@@ -112,6 +112,20 @@ def test_from_articles_to_settled_annotations(
     assert "nothing to settle" in say(capsys, "adjudicate", "--annotator", "anna", code=Exit.DATA)
 
 
+def test_names_of_section_types_break_between_words(
+    project: Path, sessions: list[Session], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "44")
+    write_queue(queue(), project / "queue.jsonl")
+    for annotator in ("anna", "ben"):
+        say(capsys, "label", "queue.jsonl", "--annotator", annotator)
+    read(sessions[0], "war_front", *["talks"] * 6)
+    read(sessions[1], *["talks"] * 7)
+    words = say(capsys, "agreement").split()
+    assert words.count("front") == 2, "in both tables"
+    assert "war_fr" not in words
+
+
 def test_agreement_as_json_and_its_disputes_as_a_queue(
     project: Path, sessions: list[Session], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,32 @@ def test_names_of_section_types_become_their_marks() -> None:
     assert "<code>other</code>" in shown
     assert "<h2>Rules</h2>" in shown
     assert "<td>1</td>" in shown
+
+
+CODED = """| code | label |
+|---|---|
+| w | `war_front` |
+| t | `talks` |
+| r | `rest` |
+
+Shells: w. Votes: t; else r, i.e. `r` or c.r. here, and the town's w-axis.
+"""
+
+
+def test_codes_of_a_codebook_give_way_to_the_keys_of_the_page() -> None:
+    told = render(CODED, TYPES)
+    assert re.findall(r'<td>(?:<kbd class="(.*?)" title="(.*?)">)(.)</kbd></td>', told) == [
+        ("type-0", "War front", "1"),
+        ("type-1", "Talks", "2"),
+        ("type-2", "Rest", "3"),
+    ]
+    rules = re.sub(r"<kbd [^>]*>(.)</kbd>", r"[\1]", told.partition("</table>")[2])
+    assert "Shells: [1]. Votes: [2]; else [3], i.e. <code>r</code> or c.r. here, and the town&#x27;s w-axis." in rules
+
+
+def test_letters_stay_where_not_every_section_type_has_a_code() -> None:
+    assert "<kbd" not in render(CODED.replace("| r | `rest` |\n", ""), TYPES)
+    assert "<kbd" not in render("Shells: w.", TYPES)
 
 
 def test_nothing_of_a_codebook_runs() -> None:

@@ -19,7 +19,7 @@ from crosshead.cli import main
 from crosshead.errors import BundleError, ConfigError, DataError, EncoderError
 from crosshead.records import model_scores
 from crosshead.releases import champion
-from crosshead.settings import load_settings
+from crosshead.settings import compose, load_settings
 from crosshead.stages import evaluate, prepare, train
 
 N_COPIES = 4
@@ -98,6 +98,54 @@ def test_every_stage_leaves_what_the_next_needs(finished: Path) -> None:
     assert "<html" in report
     assert "http://" not in report.replace("http://www.w3.org", "")
     assert (finished / "reports" / "plots" / "confusion.csv").read_text().startswith("actual,predicted\n")
+
+
+def test_the_words_alone_are_learnt_alike_with_and_without_vectors_beside_them(root: Path) -> None:
+    words = compose(["views=tfidf"], root)
+    blend = compose([], root)["views"]["tfidf"]
+    assert words["classifier"] == blend["classifier"]
+    assert words["views"]["tfidf"].items() <= blend.items()
+    logreg = compose(["classifier=logreg"], root)["classifier"]
+    assert compose(["views=tfidf", "classifier=logreg"], root)["classifier"] == logreg
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ([], "all-MiniLM-L6-v2 · paragraph+tfidf"),
+        (["classifier=logreg"], "all-MiniLM-L6-v2 · paragraph+tfidf · classifier=logreg"),
+        (["classifier=linear_svm", "seed=0", "classifier.C=0.1"], "all-MiniLM-L6-v2 · paragraph+tfidf"),
+        (
+            ["classifier=logreg", "classifier.C=0.1", "experiment=default"],
+            "all-MiniLM-L6-v2 · paragraph+tfidf · classifier=logreg · classifier.C=0.1 · experiment=default",
+        ),
+        (["encoder=tfidf", "views=tfidf", "tracking=none", "model_dir=models/b"], "tfidf · tfidf"),
+        (["tracking.uri=https://anna:secret@runs.example"], "all-MiniLM-L6-v2 · paragraph+tfidf"),
+        (["corpus.articles=[mine/*.md]"], "all-MiniLM-L6-v2 · paragraph+tfidf · corpus.articles=[mine/*.md]"),
+    ],
+)
+def test_a_run_is_named_by_what_tells_it_from_others(root: Path, overrides: list[str], name: str) -> None:
+    assert train.run_name(load_settings(overrides, root)) == name
+
+
+def test_the_name_of_a_run_stays_short(root: Path) -> None:
+    long = [f"corpus.articles=[{'a' * 200}.md]", "seed=3", "views.tfidf.weight=0.31", "views.paragraph.weight=0.44"]
+    name = train.run_name(load_settings(long, root))
+    assert name.startswith("all-MiniLM-L6-v2 · paragraph+tfidf · corpus.articles=[aaa")
+    assert name.endswith("a… · seed=3 · …")
+    assert len(name) <= 120
+
+
+def test_the_baseline_is_the_same_whatever_is_configured(project: Path) -> None:
+    texts = [[text for text, _ in rows] for _, rows in tiny.ARTICLES]
+    told = {}
+    prepare.run(load_settings(WORDS_ONLY, project))
+    for other in ((), ("classifier=logreg", "views.tfidf.n_max=1"), ("decoder=none", "calibration=none", "seed=0")):
+        settings = load_settings([*WORDS_ONLY, "tracking=none", *other], project)
+        train.run(settings)
+        told[other] = bundle.load(settings.model_dir / "baselines" / "tfidf").predict_proba(texts)
+    one, *others = told.values()
+    assert all(np.array_equal(one, found) for found in others)
 
 
 def test_the_scores_of_the_champion_are_kept_under_its_digest(finished: Path) -> None:
@@ -196,7 +244,7 @@ def test_the_default_encoder_opens_no_connection(project: Path, root: Path) -> N
 
 KILLED = """
 import os, signal, sys
-from crosshead.settings import load_settings
+from crosshead.settings import compose, load_settings
 from crosshead.stages import train
 def report(what, done, total):
     if what == "fitting" and done == 2:

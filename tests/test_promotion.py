@@ -290,8 +290,8 @@ def test_a_champion_that_was_tested_on_other_articles_tags_the_candidates(projec
     assert outcome.decision is not None
     same = next(check for check in outcome.decision.checks if check.name == promotion.SAME)
     assert same.holds
-    assert "the champion was tested on others (" in same.said
-    assert "so it tagged now those that it was not trained on" in same.said
+    assert "since it was tested on others: " in same.said
+    assert "the champion tagged now those that it was not trained on" in same.said
     n_articles = int(same.said.split(" paragraphs of ")[1].split()[0])
     assert 0 < n_articles < 10
 
@@ -309,7 +309,7 @@ def test_a_champion_that_learnt_from_all_of_them_cannot_be_compared(project: Pat
     assert outcome.decision is not None
     same = next(check for check in outcome.decision.checks if check.name == promotion.SAME)
     assert not same.holds
-    assert same.said.startswith("the champion was trained on every one of the candidate's held-out articles (it was")
+    assert same.said.startswith("the champion was trained on every one of the candidate's held-out articles; it was")
     assert "no worse at other" not in holding(list(outcome.decision.checks))
 
 
@@ -389,7 +389,7 @@ def test_the_commands_say_what_happened_and_why_not(
     told = " ".join(capsys.readouterr().out.split())
     assert told.startswith("version 2 against the champion, version 1 ✓ same held-out articles 99 paragraphs of 10")
     assert "✗ calibrated ECE 0.144, at most 0.08" in told
-    assert told.endswith("not promoted: 1 of 9 conditions do not hold; version 1 stays the champion")
+    assert told.endswith("not promoted: 1 of 9 conditions does not hold; version 1 stays the champion")
     assert main(["promote", "last", "--dry-run", *LOOSE[1:]]) == 0
     assert capsys.readouterr().out.endswith("version 2 would become the champion (--dry-run: nothing was changed)\n")
     assert main(["promote", "last", *LOOSE[1:]]) == 0

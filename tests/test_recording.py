@@ -259,7 +259,8 @@ def test_a_real_server_that_is_stopped_and_started_again(
     run_id = told.split()[2].rstrip(",")
     tracking = Tracking.at(root)
     run = tracking.client.get_run(run_id)
-    assert (run.info.run_name, run.info.status) == ("tfidf · tfidf", "FINISHED")
+    name = "tfidf · tfidf · classifier=logreg · folds=2 · curve_shares=[] · corpus.test_share=0.3"
+    assert (run.info.run_name, run.info.status) == (name, "FINISHED")
     assert run.data.metrics["test_macro_f1"] == pytest.approx(0.751, abs=0.001)
     assert json.loads((root / "models" / "latest" / "run.json").read_text())["run_id"] == run_id
     report = tracking.client.download_artifacts(run_id, "report.html", str(tmp_path))

@@ -16,6 +16,7 @@ from crosshead.evaluation import (
     Example,
     Finding,
     Interval,
+    check_scores,
     conformal_quantile,
     confusion,
     errors,
@@ -40,7 +41,7 @@ from crosshead.reporting.report import (
     render_report,
     write_report,
 )
-from crosshead.reporting.report_text import interval_html, percent, summarise
+from crosshead.reporting.report_text import clip, interval_html, percent, summarise, whole
 
 TYPES = ("ground_developments", "regional_stability", "international_role", "other")
 SENTENCES = (
@@ -255,6 +256,31 @@ def test_the_summary_admits_chance_silence_and_missing_parts(data):
     small = ReportData(title="t", model="m", scores={"m": bare})
     (only,) = summarise(small)
     assert only.endswith("m chose the right section type for 80 of every 100.")
+
+
+def test_a_report_on_one_article_says_what_can_be_said(data):
+    scores = evaluate([0, 1], [[0.9, 0.1], [0.2, 0.8]], ["a", "a"], ["war", "peace"])
+    tiny = ReportData(title="t", model="model", made_of="small one · words", scores={"model": scores})
+    (first, second) = summarise(tiny)
+    assert first == (
+        "On 2 paragraphs of 1 article that it had not learnt from, the model chose the right section type for 100 of "
+        "every 100."
+    )
+    assert second == "It is equally good at all 2 section types that were scored."
+    html = render_report(tiny)
+    assert "Model: small one · words" in html
+    assert "2 paragraphs of 1 article, none" in html
+    (few,) = (f.message for f in check_scores("model", {"model": scores}) if f.code == "CH001")
+    assert few == "Only 1 article was scored; below 30 the scores are mostly luck."
+
+
+def test_texts_of_the_report_flow():
+    assert clip("Shells fell\nat dawn.") == "Shells fell at dawn."
+    assert clip("The river sings,  \nthe guns\nreply.") == "The river sings,  \nthe guns reply."
+
+
+def test_counts_have_a_true_minus():
+    assert (whole(-9), whole(0), whole(1200)) == ("−9", "+0", "+1,200")
 
 
 def test_model_and_baselines_stand_in_one_table_with_intervals(data, page, html):

@@ -27,7 +27,8 @@ from crosshead.cli.exits import Exit
 from crosshead.encoders.graph import GraphEncoder
 from crosshead.encoders.open import with_cache
 from crosshead.errors import ConfigError, DataError, StoreError
-from crosshead.records.tracking import Run, Tracking
+from crosshead.records import tracking as tracking_module
+from crosshead.records.tracking import Tracking
 from crosshead.search import checks, measuring
 from crosshead.search.plots import plot_history, plot_importances
 from crosshead.search.searching import Scorer
@@ -398,17 +399,17 @@ def test_several_processes_work_on_one_search(project: Path) -> None:
 def test_a_store_that_is_lost_on_the_way_ends_no_search(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send = Run._send
+    send = tracking_module.send
     sent: list[Any] = []
 
-    def lose(self: Run, items: Any, params: Any) -> None:
+    def lose(client: Any, run_id: str, items: Any, params: Any) -> None:
         if len(sent) == 3:
             raise StoreError("the MLflow server cannot be reached")
         sent.append(items)
-        send(self, items, params)
+        send(client, run_id, items, params)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "_send", lose)
+        patch.setattr(tracking_module, "send", lose)
         assert main(["search", *BASE, "search.trials=6"]) == Exit.TRACKING
     told_ = capsys.readouterr()
     assert told_.out.startswith("6 trials")

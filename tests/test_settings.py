@@ -101,7 +101,11 @@ def test_the_record_can_be_read_back_and_names_itself(root: Path) -> None:
             r"'views\.tfidf\.nmax' is no configuration key; did you mean 'views\.tfidf\.n_max'\?",
         ),
         (["seed"], r"override 'seed' has no '='; write key=value"),
-        (["seed=[1"], r"the configuration cannot be composed: no viable alternative at input"),
+        (["seed=[1"], r"override 'seed=\[1' cannot be read: a '\]' is missing; write seed=\[a,b\]$"),
+        (["corpus.articles=a]"], r"cannot be read: a '\[' is missing; write corpus\.articles=\[a,b\]$"),
+        (["encoder.prompt=a(b"], r"cannot be read: a '\)' is missing; write it, or put the value into quotes$"),
+        (["encoder.prompt=a=b"], r"cannot be read; put a value that holds marks .*: 'encoder\.prompt=\"…\"'$"),
+        (["corpus.articles=mine"], r"corpus\.articles is 'mine': input should be a valid list; write \[mine\]$"),
         (["taxonomy=conflct"], r"taxonomy is 'conflct'; allowed are .*did you mean 'conflict'\?"),
     ],
 )

@@ -105,6 +105,8 @@ def _explain(error: Exception, overrides: Sequence[str], root: Path) -> str:
         key, equals, value = override.partition("=")
         if not equals and not key.startswith("~"):
             return f"override {override!r} has no '='; write key=value, such as seed=3"
+        if told := unreadable(override):
+            return told
         group = root / "conf" / key.lstrip("+~").partition("@")[0]
         if not os.path.isdir(group):  # unlike a Path's, this takes names of any length
             continue
@@ -122,6 +124,27 @@ def _explain(error: Exception, overrides: Sequence[str], root: Path) -> str:
         if key not in known:
             return f"{key!r} is no configuration key{nearest(key, known)}; see them all: crosshead config show"
     return f"the configuration cannot be composed: {' '.join(str(error).split())}"
+
+
+def unreadable(override: str) -> str:
+    """Say why Hydra's grammar cannot read an override; nothing where it can."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        key, _, value = override.partition("=")
+        for opened, closed in ("[]", "{}", "()"):
+            if value.count(opened) != value.count(closed):
+                missing = closed if value.count(opened) > value.count(closed) else opened
+                remedy = f"write {key}=[a,b]" if missing in "[]" else "write it, or put the value into quotes"
+                return f"override {override!r} cannot be read: a {missing!r} is missing; {remedy}"
+        return (
+            f"override {override!r} cannot be read; put a value that holds marks such as = : , ( ) into quotes, "
+            f"and these into quotes of the shell: '{key}=\"…\"'"
+        )
+    return ""
 
 
 def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterable[str]:

@@ -216,6 +216,8 @@ class Settings(_Settings):
     """How `crosshead finetune` teaches; nothing else looks at it."""
     resolved: dict[str, Any] = Field(repr=False)
     """The composed configuration as plain values, for the record."""
+    overrides: tuple[str, ...] = ()
+    """What was given beside the files of conf/; it is in all of the above already."""
 
     def view_specs(self) -> list[ViewSpec]:
         """Return the views as training takes them; without an encoder only those on words remain."""

@@ -57,12 +57,39 @@ def load_settings(overrides: Sequence[str] = (), root: Path | None = None) -> Se
         Naming the dotted key, what it got, and the nearest spelling or what is allowed.
     """
     root = find_root(root)
-    settings = from_plain(compose(overrides, root), root)
+    settings = from_plain(compose(overrides, root), root).model_copy(update={"overrides": tuple(overrides)})
     if settings.search is not None:
         from crosshead.search.variations import check_space
 
         check_space(settings.search, overrides, root)
     return settings
+
+
+def differing(overrides: Sequence[str], root: Path) -> tuple[str, ...]:
+    """Leave out the overrides that give what the project's configuration holds already."""
+    if not overrides:
+        return ()
+    plain, chosen = compose((), root), choices((), root)
+    given = [override.lstrip("+").partition("=")[::2] for override in overrides]
+    # Another file of a group has defaults of its own, so nothing can be said of a single key below it.
+    others = {key for key, value in given if key in chosen and chosen[key] != value}
+    values = {**_leaves(plain), **chosen}
+    return tuple(
+        override
+        for override, (key, value) in zip(overrides, given, strict=True)
+        if key in others or key.partition(".")[0] in others or values.get(key) != value
+    )
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return every single value by its dotted key, as it is written on the command line."""
+    found: dict[str, str] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= _leaves(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value)
+    return found
 
 
 def from_plain(plain: Mapping[str, Any], root: Path, taxonomy: Taxonomy | None = None) -> Settings:
@@ -79,7 +106,7 @@ def from_plain(plain: Mapping[str, Any], root: Path, taxonomy: Taxonomy | None =
         As `load_settings`.
     """
     built = dict(plain)
-    built["root"], built["resolved"] = root, dict(plain)
+    built["root"], built["resolved"], built["overrides"] = root, dict(plain), ()
     for name in ("cache_dir", "prepared_dir", "model_dir", "reports_dir"):
         built[name] = root / str(plain.get(name, ""))
     encoder = plain.get("encoder")
@@ -111,7 +138,9 @@ def _say(error: ValidationError) -> str:
         else:
             told = mistake["msg"].removeprefix("Value error, ")
             given = f" is {mistake['input']!r}" if not isinstance(mistake["input"], Mapping) else ""
-            lines.append(f"{key}{given}: {told[0].lower()}{told[1:]}")
+            is_single = mistake["type"] == "list_type" and isinstance(mistake["input"], str | int | float)
+            remedy = f"; write [{mistake['input']}]" if is_single else ""
+            lines.append(f"{key}{given}: {told[0].lower()}{told[1:]}{remedy}")
     return "\n".join(lines)
 
 

@@ -232,7 +232,7 @@ class _Rules:
             found = pattern.search(written)
             if found:
                 n_words = max(1, len(fold_heading(found.group()).split()))
-                hits.append(_Hit(section_type, f"pattern {pattern.pattern!r}", n_words))
+                hits.append(_Hit(section_type, f"pattern '{pattern.pattern}'", n_words))
         return hits
 
     def suggest(self, heading: str) -> str | None:

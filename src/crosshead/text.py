@@ -120,3 +120,8 @@ def _join_short(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 def text_digest(text: str) -> str:
     """Name a text by its content: the first 16 hex digits of the sha256 of its UTF-8 bytes."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """Write ``1 article``, ``1,234 articles``."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvicorn
 
+from crosshead.articles import Article
 from crosshead.labelling.app import create_app
 from crosshead.labelling.codebook import describe
 from crosshead.labelling.log import Marks, read_events
-from crosshead.labelling.queue import QueueItem, Suggestion
+from crosshead.labelling.queue import QueueItem, Suggestion, article_items
 from crosshead.labelling.session import Session
 from crosshead.text import text_digest
 from labelling_parts import NAMES, TYPES, queue, session
@@ -103,6 +104,17 @@ def text(page: Any) -> str:
 
 
 # -- keys --------------------------------------------------------------------------------------------------------------
+
+
+def test_wrapped_lines_flow_and_hard_breaks_stay(begin: Callable[..., Any]) -> None:
+    texts = ["Guns fired\nat the ford.", "The river sings,  \nthe guns\nreply."]
+    article = Article.from_texts(texts, article_id="ford")
+    page = begin(items=list(article_items(article)))
+    assert page.inner_text("#paragraph") == "Guns fired at the ford."
+    assert page.inner_text("#after") == "The river sings,\nthe guns reply."
+    press(page, "1")
+    assert page.inner_text("#paragraph") == "The river sings,\nthe guns reply."
+    assert page.inner_text("#before") == "Guns fired at the ford."
 
 
 def test_a_whole_queue_by_keyboard_alone(begin: Callable[..., Any], tmp_path: Path) -> None:

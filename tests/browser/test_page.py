@@ -103,6 +103,21 @@ def test_every_paragraph_is_shown_with_its_section_type_and_confidence(home: Pag
     assert [int(re.sub(r"\D", "", text)) for text in shown] == [min(99, round(100 * p["confidence"])) for p in expected]
 
 
+def test_wrapped_lines_flow_and_hard_breaks_stay(home: Page) -> None:
+    wrapped = TEXTS[0].replace(" ", "\n")
+    lines = "The river sings at night,  \nthe guns reply by day\\\nand nobody\nlistens."
+    tag(home, f"# River line\n\n{wrapped}\n\n{lines}", "markdown")
+    first, verse = home.locator(".paragraph .text").all()
+    assert first.inner_text() == TEXTS[0]
+    assert verse.inner_text() == "The river sings at night,\nthe guns reply by day\\\nand nobody listens."
+    home.locator(".paragraph").first.get_by_role("button", name="Why?").click()
+    home.locator(".explanation").first.wait_for()
+    assert first.inner_text() == TEXTS[0]
+    assert first.locator(".word").count() >= 1
+    home.locator(".paragraph").first.get_by_role("button", name="Why?").click()
+    assert first.inner_text() == TEXTS[0]
+
+
 def test_a_crosshead_stands_where_a_section_begins(home: Page, url: str) -> None:
     tag(home)
     types = [p["section_type"] for p in answer(url)["paragraphs"]]

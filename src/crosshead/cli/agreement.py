@@ -16,6 +16,7 @@ from crosshead.cli.words import counted, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from crosshead.evaluation.bootstrap import Interval
     from crosshead.labelling.agreement import Agreement, Dispute, PairAgreement
@@ -102,16 +103,34 @@ def _show(out: Console, found: Agreement) -> None:
     out.print(Text.assemble("Krippendorff's alpha  ", (_value(found.alpha), "bold")))
     out.print()
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("annotators", "paragraphs", "agree", "Cohen's kappa", *found.section_types):
+    for title in ("annotators", "paragraphs", "agree", "Cohen's kappa"):
         table.add_column(title, overflow="fold")
     for pair in found.pairs:
-        by_type = (_value(pair.by_section_type[name], ends=False) for name in found.section_types)
-        table.add_row(
-            _names(pair), f"{pair.n_paragraphs:,}", _value(pair.observed), Text(_value(pair.kappa), "bold"), *by_type
-        )
+        table.add_row(_names(pair), f"{pair.n_paragraphs:,}", _value(pair.observed), Text(_value(pair.kappa), "bold"))
     out.print(table)
+    if found.pairs:
+        _show_section_types(out, found)
     for pair in found.pairs:
         _show_confusion(out, pair, found.section_types)
+
+
+def _show_section_types(out: Console, found: Agreement) -> None:
+    """Print the kappa of each section type; its name breaks between words only."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("kappa of each", overflow="fold")
+    for name in found.section_types:
+        _add_section_type(table, name)
+    for pair in found.pairs:
+        table.add_row(_names(pair), *(_value(pair.by_section_type[name], ends=False) for name in found.section_types))
+    out.print()
+    out.print(table)
+
+
+def _add_section_type(table: Table, name: str) -> None:
+    words = name.replace("_", " ").replace("-", " ")
+    table.add_column(words, justify="right", min_width=max(map(len, words.split()), default=1))
 
 
 def _show_confusion(out: Console, pair: PairAgreement, section_types: Sequence[str]) -> None:
@@ -122,7 +141,7 @@ def _show_confusion(out: Console, pair: PairAgreement, section_types: Sequence[s
     table = Table(box=None, pad_edge=False, header_style="dim", title_justify="left")
     table.add_column(f"{one} ↓   {other} →", style="dim")
     for name in section_types:
-        table.add_column(name, justify="right")
+        _add_section_type(table, name)
     for i, name in enumerate(section_types):
         cells = (Text(f"{n:,}" if n else "·", "bold" if i == j else "") for j, n in enumerate(pair.confusion[i]))
         table.add_row(name, *cells)

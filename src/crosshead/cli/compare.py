@@ -64,11 +64,13 @@ def show_comparison(out: Console, compared: Compared, *, n_paragraphs: int) -> N
     """Print the comparison."""
     from rich.text import Text
 
-    from crosshead.reporting.compare_report import corrections, sentences
+    from crosshead import measures
+    from crosshead.reporting.compare_report import corrections, measured, sentences
 
     first, *told = sentences(compared)
     out.print(Text(f"{first} Baseline: {compared.baseline}. ↓ less is better", style="dim"))
     out.print(_scores(compared))
+    out.print(Text(measures.explained(measured(compared)), style="dim"))
     for row, sentence in zip(compared.against, told, strict=True):
         out.print()
         out.print(Text(sentence, style=STYLES[row.verdict]))
@@ -81,13 +83,14 @@ def show_comparison(out: Console, compared: Compared, *, n_paragraphs: int) -> N
 
 
 def _scores(compared: Compared) -> Table:
-    from crosshead.reporting.compare_report import LOWER, OVERALL_NAMES, SETS
+    from crosshead import measures
+    from crosshead.reporting.compare_report import SETS
 
     table = _table("", *compared.names)
-    for name, title in OVERALL_NAMES.items():
+    for name in measures.NAMES:
         values = [scores.overall().get(name) for scores in compared.scores.values()]
         if any(values):
-            table.add_row(f"{title}{' ↓' if name in LOWER else ''}", *map(_interval, values))
+            table.add_row(measures.title(name), *map(_interval, values))
     if compared.sets:
         table.add_row(SETS, *(_interval(compared.sets[name]) for name in compared.names))
     return table
@@ -96,7 +99,9 @@ def _scores(compared: Compared) -> Table:
 def _differences(compared: Compared, row: Against) -> Table:
     from rich.text import Text
 
-    from crosshead.reporting.compare_report import LOWER, OVERALL_NAMES, SETS, SURE, p_text
+    from crosshead import measures
+    from crosshead.reporting.compare_report import SETS, SURE, p_text
+    from crosshead.reporting.report_text import whole
 
     def p(name: str) -> Text:
         value = row.p_values[name]
@@ -104,13 +109,11 @@ def _differences(compared: Compared, row: Against) -> Table:
 
     table = _table(f"{row.name} − {compared.baseline}", "difference", "95 %", "p")
     for name, comparison in row.differences.overall.items():
-        table.add_row(f"{OVERALL_NAMES[name]}{' ↓' if name in LOWER else ''}", *_difference(comparison), p(name))
+        table.add_row(measures.title(name), *_difference(comparison), p(name))
     if row.sets is not None:
         table.add_row(SETS, *_difference(row.sets), p("set_accuracy"))
     only = f"{row.mcnemar.only_b} : {row.mcnemar.only_a}"
-    table.add_row(
-        "right in one run only (McNemar)", f"{row.mcnemar.only_b - row.mcnemar.only_a:+d}", only, p("mcnemar")
-    )
+    table.add_row("right in one run only (McNemar)", whole(row.mcnemar.only_b - row.mcnemar.only_a), only, p("mcnemar"))
     for name in compared.section_types:
         table.add_row(f"F1 {name}", *_difference(row.differences.f1.get(name)), "")
     return table
@@ -132,8 +135,9 @@ def _show_changed(out: Console, changed: Sequence[Changed], n_shown: int) -> Non
         out.print(
             Text.assemble(
                 ("▌ ", KIND_STYLES[row.kind]),
-                (f"{row.section_type}", "bold"),
-                f": {row.before} {row.before_confidence:.0%} → {row.after} {row.after_confidence:.0%}",
+                "truly ",
+                (row.section_type, "bold"),
+                f": before {row.before} {row.before_confidence:.0%}, now {row.after} {row.after_confidence:.0%}",
                 (f"  {printable(row.paragraph_id)}", "dim"),
             )
         )

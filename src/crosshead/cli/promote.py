@@ -8,7 +8,7 @@ import click
 
 from crosshead.cli.exits import Exit
 from crosshead.cli.group import command
-from crosshead.cli.words import printable
+from crosshead.cli.words import counted, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,7 +48,8 @@ def promote(run: str, overrides: tuple[str, ...], dry_run: bool) -> int:
         out.print(f"{_named(outcome.decision)} {told}", style="bold green")
         return Exit.OK
     checks = outcome.decision.checks
-    told = f"{sum(not check.holds for check in checks)} of {len(checks)} conditions do not hold"
+    n_failed = sum(not check.holds for check in checks)
+    told = f"{n_failed} of {counted(len(checks), 'condition')} {'does' if n_failed == 1 else 'do'} not hold"
     standing = outcome.decision.champion
     stays = f"version {standing.version} stays the champion" if standing else "there is still no champion"
     out.print(f"not promoted: {told}; {stays}", style="bold red")

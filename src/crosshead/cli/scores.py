@@ -11,20 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from crosshead import measures
 from crosshead.cli.words import counted
 from crosshead.errors import DataError
 
 METRICS, REPORT, RECORD, MODEL = "metrics.json", "report.html", "run.json", "model"
-MEASURES = {
-    "macro_f1": "macro-F1",
-    "accuracy": "accuracy",
-    "log_loss": "log-loss ↓",
-    "brier": "Brier score ↓",
-    "ece": "calibration error ↓",
-    "coverage": "share not abstained",
-    "risk": "mistakes in these ↓",
-}
-SETS = "contrast sets right"
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -56,13 +47,14 @@ def show_scores(console: Console, metrics: Mapping[str, Any]) -> None:
     names = [MODEL, *baselines]
     told = f"{counted(own['n_paragraphs'], 'paragraph')} of {counted(own['n_articles'], 'held-out article')}"
     table = _table("", *names)
-    for measure, title in MEASURES.items():
-        if measure in own:
-            table.add_row(title, *(_interval(metrics[name].get(measure)) for name in names))
+    measured = [measure for measure in measures.NAMES if measure in own]
+    for measure in measured:
+        table.add_row(measures.title(measure), *(_interval(metrics[name].get(measure)) for name in names))
     if sets := metrics.get("set_accuracy"):
-        table.add_row(SETS, *(_interval(sets.get(name)) for name in names))
+        table.add_row(measures.title("set_accuracy"), *(_interval(sets.get(name)) for name in names))
     console.print(Text(f"{told}: value, 95 % interval; ↓ less is better", style="dim"))
     console.print(table)
+    console.print(Text(measures.explained(measured), style="dim"))
     console.print()
     console.print(_classes(own))
 

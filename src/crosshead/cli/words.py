@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from crosshead.text import counted as counted
+
 
 def printable(text: str) -> str:
     """Make a text of unknown origin safe to show: one line, no control characters, no escape sequences."""
@@ -22,8 +24,3 @@ def _shown(character: str) -> str:
 def percent(share: float) -> str:
     """Write ``91%``; certainty is never claimed: ``>99%``."""
     return ">99%" if share >= 0.995 else f"{share:.0%}"
-
-
-def counted(n: int, one: str, many: str = "") -> str:
-    """Write ``1 article``, ``1,234 articles``."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}"

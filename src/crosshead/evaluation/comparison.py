@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike
 from crosshead.errors import DataError
 from crosshead.evaluation.bootstrap import Interval, percentile_interval, resampled_sums
 from crosshead.evaluation.inputs import FloatArray, Labels, checked_pair, groups, same_length
-from crosshead.evaluation.scores import LOWER_IS_BETTER, OVERALL, article_sums, measures
+from crosshead.evaluation.scores import OVERALL, article_sums, measures
+from crosshead.measures import LOWER_IS_BETTER
 
 
 @dataclass(frozen=True)

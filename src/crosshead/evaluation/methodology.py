@@ -33,7 +33,8 @@ def check_scores(model: str, scores: Mapping[str, Scores]) -> list[Finding]:
     found = []
     if own.n_articles < FEW_ARTICLES:
         articles = "1 article was" if own.n_articles == 1 else f"{own.n_articles} articles were"
-        text = f"Only {articles} scored; below {FEW_ARTICLES} the intervals are too narrow."
+        why = "the intervals are too narrow" if own.macro_f1.has_ends else "the scores are mostly luck"
+        text = f"Only {articles} scored; below {FEW_ARTICLES} {why}."
         found.append(Finding("CH001", "warning", text))
     if own.missing:
         text = f"No paragraph of {', '.join(own.missing)} was scored; macro-F1 is the mean over the others."

@@ -23,7 +23,6 @@ from crosshead.evaluation.inputs import (
 )
 
 OVERALL = ("macro_f1", "accuracy", "log_loss", "brier", "ece")
-LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece"})
 N_BINS = 15
 EPSILON = float(np.finfo(np.float64).eps)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from crosshead.corpora.corpus import write_file
 from crosshead.errors import DataError
-from crosshead.text import text_digest
+from crosshead.text import counted, text_digest
 
 FILE = "predictions.parquet"
 MODEL = "model"
@@ -230,12 +230,12 @@ def differing(first: Predictions, second: Predictions, names: tuple[str, str]) -
     a, b = ({id_: i for i, id_ in enumerate(side.paragraph_ids)} for side in (first, second))
     for mine, other, name in ((a, b, names[0]), (b, a, names[1])):
         if only := [id_ for id_ in mine if id_ not in other]:
-            yield f"{len(only):,} paragraphs only in {name} ({_named(only)})"
+            yield f"{counted(len(only), 'paragraph')} only in {name} ({_named(only)})"
     both = [id_ for id_ in a if id_ in b]
     if changed := [id_ for id_ in both if first.text_digests[a[id_]] != second.text_digests[b[id_]]]:
-        yield f"{len(changed):,} paragraphs with another text ({_named(changed)})"
+        yield f"{counted(len(changed), 'paragraph')} with another text ({_named(changed)})"
     if relabelled := [id_ for id_ in both if first.y[a[id_]] != second.y[b[id_]]]:
-        yield f"{len(relabelled):,} paragraphs with another section type as truth ({_named(relabelled)})"
+        yield f"{counted(len(relabelled), 'paragraph')} with another section type as truth ({_named(relabelled)})"
 
 
 def in_order_of(first: Predictions, second: Predictions) -> Predictions:

@@ -17,6 +17,7 @@ from crosshead.records.mlflow_store import explained
 from crosshead.records.runs import FoundRun, RunFinder
 from crosshead.releases import champion, registry
 from crosshead.releases.registry import RegisteredVersion
+from crosshead.text import counted
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,13 @@ def _data(finder: RunFinder, found: FoundRun, tags: Mapping[str, str], about: Ma
         yield Link("corpus", "not recorded: the run was not evaluated")
         return
     sets = f", {summary['contrast_sets']:,} contrast sets" if summary.get("contrast_sets") else ""
-    told = f"{summary['articles']:,} articles{sets}, {summary['paragraphs']:,} paragraphs"
+    told = f"{counted(summary['articles'], 'article')}{sets}, {counted(summary['paragraphs'], 'paragraph')}"
     yield Link("corpus", told, summary.get("digest") == digest)
     for split, counts in summary["splits"].items():
         types = ", ".join(f"{name} {n:,}" for name, n in counts["section_types"].items())
-        yield Link(split, f"{counts['paragraphs']:,} paragraphs of {counts['articles']:,} articles: {types}")
+        yield Link(
+            split, f"{counted(counts['paragraphs'], 'paragraph')} of {counted(counts['articles'], 'article')}: {types}"
+        )
 
 
 def _encoder(params: Mapping[str, str], manifest: Mapping[str, Any]) -> Iterator[Link]:

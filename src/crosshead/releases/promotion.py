@@ -22,7 +22,7 @@ from crosshead.releases import champion, gate, registry
 from crosshead.releases.gate import Check, Decision, Side
 from crosshead.releases.registry import RegisteredVersion
 from crosshead.schema import Settings
-from crosshead.text import text_digest
+from crosshead.text import counted, text_digest
 
 PREVIOUS = "previous_champion"
 """Tag of a version: the champion that it took the place of."""
@@ -192,11 +192,11 @@ def _against_champion(
         try:
             candidate, champions = _retag(settings, finder, candidate, run, folder)
         except DataError as error:
-            yield Check(SAME, False, f"{error} (it was tested on others: {why})")
+            yield Check(SAME, False, f"{error}; it was tested on others: {why}")
             return
-        said = f"the champion was tested on others ({why}), so it tagged now those that it was not trained on"
+        said = f"the champion tagged now those that it was not trained on, since it was tested on others: {why}"
     n_articles = len(set(candidate.article_ids))
-    yield Check(SAME, True, f"{len(candidate):,} paragraphs of {n_articles:,} articles; {said}")
+    yield Check(SAME, True, f"{counted(len(candidate), 'paragraph')} of {counted(n_articles, 'article')}; {said}")
     yield from gate.check_against_champion(candidate, champions, limits, seed=settings.seed)
 
 

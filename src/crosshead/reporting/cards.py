@@ -9,14 +9,15 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from crosshead import bundle
+from crosshead import bundle, measures
 from crosshead.evaluation import Interval
 from crosshead.records.mlflow_files import CARD
 from crosshead.records.unsent import is_local
-from crosshead.reporting.compare_report import LOWER, OVERALL_NAMES, difference
+from crosshead.reporting.compare_report import difference
 from crosshead.reporting.report import ReportData
 from crosshead.reporting.report_text import markdown_cell, percent
 from crosshead.schema import Settings
+from crosshead.text import counted
 
 FILE = CARD
 
@@ -69,8 +70,8 @@ def model_card(data: ReportData, facts: About) -> str:
             model=data.model,
             scores=data.scores,
             measures=list(data.own.overall()),
-            measure_names=OVERALL_NAMES,
-            lower=LOWER,
+            title=measures.title,
+            explained=measures.explained(data.own.overall()),
             comparisons=data.comparisons,
             set_accuracy=data.set_accuracy,
             findings=data.findings,
@@ -108,7 +109,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(cell=markdown_cell, value=_value, percent=percent, difference=difference)
+    made.filters.update(cell=markdown_cell, value=_value, percent=percent, difference=difference, counted=counted)
     return made
 
 

@@ -6,17 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from crosshead import measures
 from crosshead.evaluation import Comparison, Interval, McNemar, PairedDifferences, Scores
 from crosshead.reporting.plots import plot_differences, readable
 from crosshead.reporting.report import MAX_ERROR_BYTES, environment, inline_plot
-from crosshead.reporting.report_text import MEASURES, clip, markdown_cell, signed
+from crosshead.reporting.report_text import clip, markdown_cell, signed
+from crosshead.text import counted
 
 SURE = 0.05
 """A difference is called clear below this p-value, corrected where there are several comparisons."""
 LEVEL = 0.95
-OVERALL_NAMES = {**MEASURES, "coverage": "share answered", "risk": "mistakes in answers"}
-LOWER = ("log_loss", "brier", "ece", "risk")
-SETS = "contrast sets right"
+SETS = measures.title("set_accuracy")
 
 Kind = Literal["lost", "gained", "other"]
 KINDS: dict[Kind, str] = {
@@ -112,10 +112,16 @@ def corrections(compared: Compared) -> str:
     )
 
 
+def measured(compared: Compared) -> list[str]:
+    """List the overall measures that any of the runs has."""
+    return list(dict.fromkeys(name for scores in compared.scores.values() for name in scores.overall()))
+
+
 def sentences(compared: Compared) -> list[str]:
     """Say in plain words what the figures mean."""
     own = compared.scores[compared.baseline]
-    told = [f"All runs tagged the same {own.n_paragraphs:,} paragraphs of {own.n_articles:,} held-out articles."]
+    articles = counted(own.n_articles, "held-out article")
+    told = [f"All runs tagged the same {counted(own.n_paragraphs, 'paragraph')} of {articles}."]
     return [*told, *(_sentence(compared.baseline, row) for row in compared.against)]
 
 
@@ -130,7 +136,7 @@ def _sentence(baseline: str, row: Against) -> str:
     }[row.verdict]
     counts = {kind: sum(changed.kind == kind for changed in row.changed) for kind in KINDS}
     return (
-        f"{told}: macro-F1 {difference(f1)}, p {p_text(p)}; {counts['gained']} paragraphs became right, "
+        f"{told}: macro-F1 {difference(f1)}, p {p_text(p)}; {counted(counts['gained'], 'paragraph')} became right, "
         f"{counts['lost']} became wrong."
     )
 
@@ -157,7 +163,7 @@ def to_markdown(compared: Compared) -> str:
     """Write the comparison as Markdown."""
     parts = [f"# {' · '.join(map(markdown_cell, compared.names))}", *sentences(compared)]
     parts += [f"> {note}" for note in compared.notes]
-    parts += ["## Scores", _scores_table(compared)]
+    parts += ["## Scores", _scores_table(compared), f"{measures.explained(measured(compared))} · ↓ lower is better"]
     for row in compared.against:
         parts += [f"## {markdown_cell(row.name)} against {markdown_cell(compared.baseline)}", _differences_table(row)]
         parts += [_classes_table(compared, row)]
@@ -167,10 +173,9 @@ def to_markdown(compared: Compared) -> str:
 
 
 def _scores_table(compared: Compared) -> str:
-    names = list(dict.fromkeys(name for scores in compared.scores.values() for name in scores.overall()))
     rows = [
-        [_measure(name), *(str(compared.scores[run].overall().get(name, "–")) for run in compared.names)]
-        for name in names
+        [measures.title(name), *(str(compared.scores[run].overall().get(name, "–")) for run in compared.names)]
+        for name in measured(compared)
     ]
     if compared.sets:
         rows.append([SETS, *(str(compared.sets[run]) for run in compared.names)])
@@ -179,7 +184,7 @@ def _scores_table(compared: Compared) -> str:
 
 def _differences_table(row: Against) -> str:
     rows = [
-        [_measure(name), difference(comparison), p_text(row.p_values[name])]
+        [measures.title(name), difference(comparison), p_text(row.p_values[name])]
         for name, comparison in row.differences.overall.items()
     ]
     if row.sets is not None:
@@ -220,10 +225,6 @@ def _facts_table(compared: Compared) -> str:
     return _table(["", *compared.names], rows)
 
 
-def _measure(name: str) -> str:
-    return OVERALL_NAMES[name] + (" ↓" if name in LOWER else "")
-
-
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(markdown_cell(cell) for cell in line) + " |" for line in lines)
@@ -245,9 +246,8 @@ def to_html(compared: Compared, created: str = "") -> str:
             summary=sentences(compared),
             corrections=corrections(compared),
             plot=inline_plot(plot, "differences"),
-            measures=list(dict.fromkeys(name for s in compared.scores.values() for name in s.overall())),
-            measure_names=OVERALL_NAMES,
-            lower=LOWER,
+            measures=measured(compared),
+            title=measures.title,
             sets_name=SETS,
             kinds=KINDS,
             shown=shown,

@@ -161,7 +161,7 @@ def plot_reliability(reliability: Reliability, *, ece: Interval | None = None, f
         high = [b.accuracy.value if b.accuracy.high is None else b.accuracy.high for b in bins]
         upper.fill_between(confidence, low, high, color=ACCENT, alpha=0.18, linewidth=0)
         upper.plot(confidence, [b.accuracy.value for b in bins], color=ACCENT, marker="o", markersize=5, clip_on=False)
-        upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="Share that is right")
+        upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="Accuracy")
         upper.yaxis.set_major_formatter(PercentFormatter(1))
         counts = np.asarray(reliability.histogram)
         edges = np.linspace(0, 1, len(counts) + 1)
@@ -201,7 +201,8 @@ def plot_risk_coverage(
         if risk is not None or threshold is not None:
             figure.legend(loc="outside upper left", ncols=2, handletextpad=0.4, fontsize=9.5)
         axes.set(xlim=(0, 1.01), ylim=(0, top))
-        axes.set(xlabel="Share of paragraphs that get an answer, surest first", ylabel="Share of these that is wrong")
+        axes.set_xlabel("Coverage: share of paragraphs that get an answer, surest first")
+        axes.set_ylabel("Selective risk: share that is wrong")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         half = int(np.searchsorted(curve.coverage, 0.5).clip(max=len(curve.coverage) - 1))

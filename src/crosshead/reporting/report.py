@@ -22,6 +22,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from crosshead import measures
 from crosshead.errors import DataError
 from crosshead.evaluation import (
     Comparison,
@@ -51,7 +52,8 @@ from crosshead.reporting.plots import (
     plot_risk_coverage,
     readable,
 )
-from crosshead.reporting.report_text import ABOUT, MEASURES, clip, interval_html, percent, summarise
+from crosshead.reporting.report_text import ABOUT, clip, interval_html, percent, summarise, whole
+from crosshead.text import counted
 
 N_ERRORS_OPEN = 8
 POINTS_PER_REM = 12
@@ -91,6 +93,8 @@ class ReportData:
     model: str
     """The entry of ``scores`` that the report is about; the others stand beside it as baselines."""
     scores: Mapping[str, Scores]
+    made_of: str = ""
+    """What the model is, for the head of the report; its entry's name where this is empty."""
     created: str = ""
     """Date and time as they should be read; the report asks no clock."""
     about: Mapping[str, str] = field(default_factory=dict)
@@ -141,6 +145,11 @@ class ReportData:
         return self.scores[self.model]
 
     @property
+    def named(self) -> str:
+        """How sentences call the model: by its own name, unless that is only "model"."""
+        return "the model" if self.model == "model" else self.model
+
+    @property
     def baselines(self) -> dict[str, Scores]:
         """The scores of the others."""
         return {name: scores for name, scores in self.scores.items() if name != self.model}
@@ -187,7 +196,7 @@ def render_report(data: ReportData, plots: Mapping[str, Plot] | None = None) -> 
             chapters=chapters(data),
             summary=summarise(data),
             about={**ABOUT, **data.about},
-            measure_names=MEASURES,
+            measure_names=measures.NAMES,
             hues=hues,
             errors_open=shown[:N_ERRORS_OPEN],
             error_groups=by_confusion(shown),
@@ -207,7 +216,15 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.tests["is_large"] = is_large
-    made.filters.update(readable=readable, interval=interval_html, percent=percent, clip=clip, inline=inline_plot)
+    made.filters.update(
+        readable=readable,
+        interval=interval_html,
+        percent=percent,
+        clip=clip,
+        inline=inline_plot,
+        whole=whole,
+        counted=counted,
+    )
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING
@@ -12,14 +13,12 @@ from numpy.typing import NDArray
 
 from crosshead.evaluation import Interval, Scores
 from crosshead.reporting.plots import readable
+from crosshead.text import counted
 
 if TYPE_CHECKING:
     from crosshead.reporting.report import ReportData
 
 MAX_TEXT_CHARACTERS = 3_000
-MEASURES = {
-    "macro_f1": "macro-F1", "accuracy": "share right", "log_loss": "log-loss", "brier": "Brier score", "ece": "ECE",
-}  # fmt: skip
 ABOUT = {
     "majority": "always answers the most frequent section type",
     "tfidf": "counts words and pairs of words",
@@ -38,6 +37,11 @@ def percent(share: float, digits: int = 0) -> str:
 def signed(value: float) -> str:
     """Write a difference with its sign."""
     return f"{value:+.3f}".replace("-", "−")
+
+
+def whole(number: int) -> str:
+    """Write a difference of counts with its sign."""
+    return f"{number:+,d}".replace("-", "−")
 
 
 def interval_html(interval: Interval | None, form: str = "number") -> Markup:
@@ -73,7 +77,14 @@ def markdown_cell(text: object) -> str:
 
 
 def clip(text: str) -> str:
-    """Shorten a very long text at a word, and say so."""
+    r"""Let wrapped lines run on, but for the hard breaks of Markdown; shorten a very long text at a word, and say so.
+
+    Examples
+    --------
+    >>> clip("A wrapped\nline.  \nA verse.")
+    'A wrapped line.  \nA verse.'
+    """
+    text = re.sub(r"(?<! {2})(?<!\\)\n", " ", text)
     if len(text) <= MAX_TEXT_CHARACTERS:
         return text
     return f"{text[:MAX_TEXT_CHARACTERS].rsplit(maxsplit=1)[0]} … [{len(text):,} characters in all]"
@@ -83,8 +94,8 @@ def summarise(data: ReportData) -> list[str]:
     """Say in plain sentences what the figures mean, a paragraph for each question."""
     own = data.own
     how_good = (
-        f"On {own.n_paragraphs:,} paragraphs of {own.n_articles:,} articles that it had not learnt from, "
-        f"{data.model} chose the right section type for {_per_hundred(own.accuracy)}."
+        f"On {counted(own.n_paragraphs, 'paragraph')} of {counted(own.n_articles, 'article')} that it had not learnt "
+        f"from, {data.named} chose the right section type for {_per_hundred(own.accuracy)}."
     )
     return [
         " ".join(sentences)
@@ -140,6 +151,9 @@ def _strong_and_weak(own: Scores, confusion: NDArray[np.intp] | None) -> Iterato
     if len(scored) < 2:
         return
     best, worst = max(scored, key=lambda row: row[2]), min(scored, key=lambda row: row[2])
+    if best[2] == worst[2]:
+        yield f"It is equally good at all {len(scored)} section types that were scored."
+        return
     text = f"It is best at “{readable(best[1])}” and weakest at “{readable(worst[1])}”"
     if confusion is not None:
         taken = np.array(confusion[worst[0]])

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from crosshead.composing import unreadable
 from crosshead.corpora.corpus import write_file
 from crosshead.errors import ConfigError, CrossheadError, StoreError
 from crosshead.records import predictions, unsent
@@ -115,7 +116,8 @@ def plan(overrides: Sequence[str], root: Path) -> tuple[list[tuple[str, ...]], t
                 [*given, *cfg.hydra.overrides.task]
             )
         except HydraException as error:
-            raise ConfigError(_explained(str(error))) from error
+            told = next(filter(None, map(unreadable, overrides)), "")
+            raise ConfigError(told or _explained(str(error))) from error
     jobs: list[tuple[str, ...]] = [()]
     values = {override.get_key_element(): _values(override) for override in parsed}
     for key, choices in values.items():

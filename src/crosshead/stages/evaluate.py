@@ -187,6 +187,7 @@ def _report_data(
     return ReportData(
         title="How well the tagger tags",
         model=MODEL,
+        made_of=f"{settings.encoder.name} · {'+'.join(view.name for view in tagger.views)}",
         scores=scores,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         descriptions={entry.name: entry.description for entry in settings.taxonomy.definitions},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from crosshead.records.recording import RUN_FILE as RUN
 from crosshead.records.recording import record
 from crosshead.records.tracking import Tracking
 from crosshead.schema import Settings
-from crosshead.settings import config_digest, to_yaml
+from crosshead.settings import config_digest, differing, to_yaml
 from crosshead.tagging.calibration import fit_temperature
 from crosshead.tagging.heads import ConstantHead
 from crosshead.tagging.tagger import Tagger, TfidfView
@@ -33,6 +34,10 @@ from crosshead.training.views import ViewSpec, uses_encoder
 Report = Callable[[str, int, int], None]
 OUT_OF_FOLD, BUNDLE, BASELINES = "out_of_fold.npz", "bundle", "baselines"
 CURVE = "learning_curve.json"
+MAX_NAME, MAX_OVERRIDE = 120, 48
+"""Characters of a run's name, and of each override in it."""
+_UNTOLD = re.compile(r"\+*~?(tracking|hydra|search|promotion|finetune|(cache|prepared|model|reports)_dir)\b")
+"""Overrides that are about places and other commands, not about the model; an address may hold a password."""
 N_CHECKED_ARTICLES = 4
 """Held-out articles on which a saved bundle must answer as the tagger in memory does."""
 
@@ -59,8 +64,42 @@ class Trained:
 
 
 def baseline_view() -> ViewSpec:
-    """Return the view that stands beside every model: the words alone."""
+    """Return the view that stands beside every model: the words alone.
+
+    It is the same whatever is configured, the same terms and the same classifier, so that models of different
+    configurations stand beside the same baseline.
+    """
     return ViewSpec("tfidf", "tfidf", LinearSVC(C=1.0, random_state=0))
+
+
+def _is_baseline(spec: ViewSpec) -> bool:
+    """Whether a view of the model is the one that stands beside it, and need not be fitted again."""
+    other = baseline_view()
+    return (
+        (spec.kind, spec.n_max, spec.min_df) == (other.kind, other.n_max, other.min_df)
+        and type(spec.classifier) is type(other.classifier)
+        and spec.classifier.get_params() == other.classifier.get_params()
+    )
+
+
+def run_name(settings: Settings) -> str:
+    """Name a run so that it can be told from others: encoder, views, and the overrides that change something."""
+    views = "+".join(spec.name for spec in settings.view_specs())
+    said = {f"encoder={settings.encoder.name}", f"views={views}"}
+    name = _clip(f"{settings.encoder.name} · {views}", MAX_NAME)
+    for override in differing(settings.overrides, settings.root):
+        if override in said or _UNTOLD.match(override):
+            continue
+        part = f" · {_clip(override, MAX_OVERRIDE)}"
+        if len(name) + len(part) > MAX_NAME - len(" · …"):
+            return f"{name} · …" if len(name) < MAX_NAME - len(" · …") else name
+        name += part
+    return name
+
+
+def _clip(text: str, n_characters: int) -> str:
+    shown = " ".join(text.split())
+    return shown if len(shown) <= n_characters else f"{shown[: n_characters - 1]}…"
 
 
 def describe(settings: Settings, result: Trained, summary: dict[str, Any], paragraphs: Paragraphs) -> Iterator[LogItem]:
@@ -118,7 +157,7 @@ def run(settings: Settings, report: Report = _silent, meanwhile: Callable[[], ob
         about=_about(settings, summary),
         check=(held_out, result.tagger.predict_proba(held_out)),
     )
-    _save_baselines(settings, paragraphs, cut.splits, result)
+    _save_baselines(settings, paragraphs, specs, cut.splits, result)
     asked = paragraphs.take(result.asked)
     trained = Trained(
         bundle_dir=settings.model_dir / BUNDLE,
@@ -131,8 +170,8 @@ def run(settings: Settings, report: Report = _silent, meanwhile: Callable[[], ob
     _write_curve(settings.model_dir / CURVE, paragraphs, result, section_types)
     _write_out_of_fold(settings.model_dir / OUT_OF_FOLD, columns["train"], paragraphs, result)
     if settings.tracking.enabled:
-        name = f"{settings.encoder.name} · {'+'.join(spec.name for spec in specs)}"
-        recorded = record(tracking, settings.root, describe(settings, trained, summary, paragraphs), name=name)
+        items = describe(settings, trained, summary, paragraphs)
+        recorded = record(tracking, settings.root, items, name=run_name(settings))
         trained = replace(trained, run_id=recorded.run_id, unsent=recorded.unsent)
     write_file(settings.model_dir / RUN, json.dumps({"run_id": trained.run_id, "bundle_digest": digest}).encode())
     return trained
@@ -179,23 +218,35 @@ def _train(
     )
 
 
-def _save_baselines(settings: Settings, paragraphs: Paragraphs, splits: Folds, result: TrainResult) -> None:
-    """Save what stands beside the model as taggers of their own: its words alone, and the most frequent type."""
+def _save_baselines(
+    settings: Settings, paragraphs: Paragraphs, specs: Sequence[ViewSpec], splits: Folds, result: TrainResult
+) -> None:
+    """Save what stands beside the model as taggers of their own: the words alone, and the most frequent type.
+
+    Neither depends on the model's views, classifier, decoder or calibration: only on the training articles and, in
+    its stated confidence, on how they are cut into folds.
+    """
     for name, tagger in (
-        ("tfidf", _words_alone(settings, paragraphs, splits, result)),
+        ("tfidf", _words_alone(settings, paragraphs, specs, splits, result)),
         ("majority", _majority(paragraphs, result.tagger)),
     ):
         alone = replace(tagger, name=name, transitions=tagger.transitions.muted())
         bundle.save(alone, settings.model_dir / BASELINES / name)
 
 
-def _words_alone(settings: Settings, paragraphs: Paragraphs, splits: Folds, result: TrainResult) -> Tagger:
-    """Return the model's own view of the words, calibrated; fit one only where the model has none."""
-    own = next((view for view in result.tagger.views if view.kind == "tfidf"), None)
-    if own is None:
-        return _train(settings, paragraphs, [baseline_view()], None, splits, _silent).tagger
-    temperature = fit_temperature(np.log(result.view_out_of_fold[own.name]), paragraphs.y[result.asked])
-    return replace(result.tagger, views=(own,), encoder=None, temperature=temperature, novelty=None)
+def _words_alone(
+    settings: Settings, paragraphs: Paragraphs, specs: Sequence[ViewSpec], splits: Folds, result: TrainResult
+) -> Tagger:
+    """Return `baseline_view`, calibrated: the model's own where it has the same, else one fitted for this."""
+    name = next((spec.name for spec in specs if _is_baseline(spec)), None)
+    if name is None:
+        name = baseline_view().name
+        result = _train(settings, paragraphs, [baseline_view()], None, splits, _silent)
+    view = replace(
+        next(view for view in result.tagger.views if view.name == name), name=baseline_view().name, weight=1.0
+    )
+    temperature = fit_temperature(np.log(result.view_out_of_fold[name]), paragraphs.y[result.asked])
+    return replace(result.tagger, views=(view,), encoder=None, temperature=temperature, novelty=None)
 
 
 def _majority(paragraphs: Paragraphs, tagger: Tagger) -> Tagger:

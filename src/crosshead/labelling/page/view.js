@@ -13,6 +13,11 @@ export function shown(name) {
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
+/** A paragraph as it flows: wrapped lines run on, hard breaks (two spaces or a backslash at a line's end) stay. */
+export function flowing(text) {
+  return text.replace(/( {2}|\\)?\n/g, (end, hard) => (hard ? end : " "));
+}
+
 export function element(tag, text = "", className = "") {
   const made = document.createElement(tag);
   if (text) made.textContent = text;
@@ -68,12 +73,12 @@ export function drawItem(item, session) {
   $("number").textContent = `${item.index + 1} / ${session.marks.length}`;
   const begins = item.before.length === 0 && item.title;
   $("before").replaceChildren(
-    ...(begins ? [element("p", item.title, "headline")] : item.before.map((text) => element("p", text))),
+    ...(begins ? [element("p", item.title, "headline")] : item.before.map((text) => element("p", flowing(text)))),
   );
-  $("after").replaceChildren(...item.after.map((text) => element("p", text)));
+  $("after").replaceChildren(...item.after.map((text) => element("p", flowing(text))));
   $("headings").textContent = item.headings.join(" › ");
   show($("headings"), item.begins_section);
-  $("paragraph").textContent = item.text;
+  $("paragraph").textContent = flowing(item.text);
   $("paragraph").className = `paragraph ${mark >= 0 ? colour(mark) : ""}`;
   drawMark(mark);
   drawVotes(item.votes, session.section_types);

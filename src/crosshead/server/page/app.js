@@ -4,7 +4,7 @@ import { showModel } from "./about.js";
 import * as api from "./api.js";
 import { Article } from "./article.js";
 import { Corrections } from "./corrections.js";
-import { announce, byId, count, element, setText, storage } from "./dom.js";
+import { announce, byId, count, element, flowing, setText, storage } from "./dom.js";
 import { describe, highlight } from "./explain.js";
 import { acceptDrops, readFile } from "./files.js";
 import { listen, listKeys } from "./keys.js";
@@ -255,7 +255,7 @@ async function why(i) {
 
 function explain(i, { text, explanation }) {
   const type = Math.max(0, article.types.indexOf(explanation.section_type));
-  view.explain(i, type, (words) => highlight(words, text, explanation), describe(explanation, article.types.label(type)));
+  view.explain(i, type, (words) => highlight(words, flowing(text), explanation), describe(explanation, article.types.label(type)));
   const reasons = view.nodes[i].querySelector(".reasons").textContent;
   announce(`Explained. ${reasons || "Nothing stands out."}`);
 }

@@ -22,6 +22,14 @@ export function svg(tag, attributes = {}) {
   return made;
 }
 
+/**
+ * A paragraph as it flows on a page: its source's wrapped lines run on, its hard breaks (a line that ends with two
+ * spaces or a backslash, as in Markdown) stay. No letter is added or taken away, so offsets stay true.
+ */
+export function flowing(text) {
+  return text.replace(/( {2}|\\)?\n/g, (end, hard) => (hard ? end : " "));
+}
+
 /** Change text only where it differs, so that nothing is painted or read out again for nothing. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;

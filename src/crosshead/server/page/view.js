@@ -1,6 +1,6 @@
 // The article itself: paragraphs with a bar of their section type's colour, crossheads where a section begins.
 
-import { byId, count, element, percent, setText } from "./dom.js";
+import { byId, count, element, flowing, percent, setText } from "./dom.js";
 import { NOT_SURE } from "./types.js";
 
 export class ArticleView {
@@ -77,7 +77,7 @@ export class ArticleView {
 
   unexplain(i) {
     const node = this.nodes[i];
-    node.querySelector(".text").textContent = this.article.paragraphs[i].text;
+    node.querySelector(".text").textContent = flowing(this.article.paragraphs[i].text);
     node.querySelector(".explanation").hidden = true;
   }
 
@@ -171,7 +171,7 @@ export class ArticleView {
     node.id = `p${i + 1}`;
     node.dataset.index = i;
     node.querySelector(".number").textContent = i + 1;
-    node.querySelector(".text").textContent = paragraph.text;
+    node.querySelector(".text").textContent = flowing(paragraph.text);
     for (const chip of node.querySelectorAll(".chip")) {
       const { name } = this.article.types.list[chip.dataset.type];
       const score = paragraph.scores[name] ?? 0;
