@@ -6,6 +6,7 @@ BIN    := $(VENV)/bin
 
 # Programs that look at the project from outside have an environment of their own: they are in no pin and no SBOM.
 TOOLS  := .cache/tools
+MUTMUT := .cache/mutation
 TORCH  := .cache/torch.txt
 PIP    := -m pip install --quiet --disable-pip-version-check
 ALL    := train,serve,labels,scale,gcs,dev
@@ -13,7 +14,7 @@ QUICK  := -m pytest -q -m 'not slow' -n auto --maxprocesses 4 --dist loadfile
 DIST   ?= dist
 OF     ?= $(BIN)/python
 
-.PHONY: help install train test check docs wheel sbom audit test-lowest test-newest pins-lowest fuzz kill-matrix clean
+.PHONY: help install train test check docs wheel sbom audit test-lowest test-newest pins-lowest fuzz kill-matrix mutation clean
 
 help:
 	@echo "make train   train on the shipped articles, evaluate, log to MLflow, make the first model the champion"
@@ -26,6 +27,7 @@ help:
 	@echo "make sbom    what is installed, with licences, as CycloneDX, in dist/; OF=path/to/python for another environment"
 	@echo "make audit   ask for known vulnerabilities of every pin; needs a network"
 	@echo "make test-lowest, make test-newest   the quick tests with the lowest and the newest versions allowed"
+	@echo "make mutation   how many small defects of the core modules the tests notice, a sample; MODULES='whole' for some"
 	@echo "make clean   remove what the pipeline made (not the environment)"
 
 # torch comes first and pinned: a newer one would bring several gigabytes of CUDA.
@@ -121,5 +123,13 @@ test-newest: $(TORCH)
 	@.cache/newest/bin/python $(PIP) -c $(TORCH) -e '.[$(ALL)]'
 	.cache/newest/bin/python $(QUICK)
 
+# Beside the environment and not in it: mutmut would raise the lower bounds that the package itself does not need.
+$(MUTMUT)/.installed: constraints-mutation.txt $(VENV)/.complete
+	@rm -rf $(MUTMUT) && $(BIN)/python $(PIP) --no-deps --target $(MUTMUT) -r constraints-mutation.txt
+	@touch $@
+
+mutation: $(MUTMUT)/.installed
+	@PYTHONPATH="$$(pwd)/$(MUTMUT)" $(BIN)/python tests/mutation.py $(MODULES)
+
 clean:
-	rm -rf dist site data/prepared models reports mlflow .cache/crosshead
+	rm -rf dist site mutants data/prepared models reports mlflow .cache/crosshead

@@ -364,6 +364,22 @@ class TestFolds:
             assert not set(groups[train]) & set(groups[test])
             assert set(y[train]) == set(y)
 
+    def test_rows_that_may_not_be_tested_are_trained_on_in_every_fold(self) -> None:
+        groups, y = [f"g{number}" for number in range(12)], [TYPES[number % 3] for number in range(12)]
+        testable = np.arange(12) >= 3
+        splits, warning = folds(
+            [*groups, *"ab"], [*y, "war", "war"], 3, seed=0, testable=np.append(testable, [False] * 2)
+        )
+        assert (len(splits), warning) == (3, None)
+        assert sorted(np.concatenate([test for _, test in splits]).tolist()) == list(range(3, 12))
+        for train, test in splits:
+            assert sorted([*train, *test]) == list(range(14))
+
+    def test_fewer_folds_are_said_where_some_rows_are_trained_on_only(self) -> None:
+        splits, warning = folds([*"abcd"], ["war"] * 4, 5, seed=0, testable=np.array([True, True, True, False]))
+        assert len(splits) == 3
+        assert (warning or "").startswith("cross-validation uses 3 folds instead of 5: there are 3 groups of articles")
+
     def test_fewer_folds_are_said(self) -> None:
         splits, warning = folds([*"abc"], ["war"] * 3, 5, seed=0)
         assert len(splits) == 3
@@ -424,6 +440,7 @@ class TestLeaks:
     def test_the_report_lists_pairs_and_quotes_nothing(self) -> None:
         report = self.find([SAME, SAME, "x", SAME], [*"abcd"], [*"abcd"], [True, False, False, False]).to_markdown()
         assert "| b#0 | a#0 | 1.00 |\n| d#0 | a#0 | 1.00 |" in report
+        assert report.count("| train | test | similarity |") == 1
         assert "ferry" not in report
 
     def test_repeats_on_one_side_are_no_leak(self) -> None:

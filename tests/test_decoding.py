@@ -44,6 +44,13 @@ def test_articles_decoded_together_are_those_decoded_one_by_one(lengths: list[in
     assert np.array_equal(transitions.decode_all(rows, lengths), np.concatenate(one_by_one))
 
 
+def test_what_follows_what_is_set_against_chance() -> None:
+    found = Transitions.fit([np.array([0, 0, 0, 1]), np.array([1])], 2, weight=0.3)
+    counts = np.array([[3, 2], [1, 1]])  # two of 0 after 0, one of 1 after 0, and one for each
+    expected = counts / [[5], [2]] / (np.array([4, 3]) / 7)
+    np.testing.assert_allclose(np.exp(found.log_ratio), expected)
+
+
 def test_no_article_decodes_to_nothing() -> None:
     assert Transitions.fit([], 4, weight=0.3).decode_all(np.zeros((0, 4)), []).shape == (0, 4)
 
@@ -52,7 +59,10 @@ def test_weight_zero_and_single_paragraphs_stay_as_they_are() -> None:
     rows = _random(5, 4, seed=2)
     sequences = [np.array([0, 0, 0, 1, 1])]
     np.testing.assert_allclose(Transitions.fit(sequences, 4, 0.0).decode(rows), rows)
-    np.testing.assert_allclose(Transitions.fit(sequences, 4, 0.9).decode(rows[:1]), rows[:1])
+    learned = Transitions.fit(sequences, 4, 0.9)
+    np.testing.assert_allclose(learned.decode(rows[:1]), rows[:1])
+    np.testing.assert_allclose(learned.muted().decode(rows), rows)
+    assert (learned.muted().spec.weight, learned.muted().log_ratio is learned.log_ratio) == (0.0, True)
 
 
 def test_runs_pull_an_unsure_paragraph_to_its_neighbours() -> None:
@@ -74,6 +84,12 @@ def test_temperature_is_found_again(temperature: float, seed: int) -> None:
     found = fit_temperature(log_softmax(true * temperature), y)
     assert abs(np.log(found / temperature)) < 0.35
     np.testing.assert_allclose(np.exp(apply_temperature(true, found)).sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize(("truth", "bound"), [(0, 0.05), (1, 20.0)])
+def test_answers_that_are_always_right_or_always_wrong_meet_a_bound(truth: int, bound: float) -> None:
+    rows = log_softmax(np.array([[1.0, 0.0]] * 20))
+    assert fit_temperature(rows, np.full(20, truth)) == pytest.approx(bound)
 
 
 def _chain(k: int, seed: int, weight: float = 1.0) -> Chain:
@@ -131,6 +147,9 @@ def test_a_context_says_who_stands_beside_whom_and_where() -> None:
     np.testing.assert_allclose(mean[3], own[3])
     np.testing.assert_allclose(seen[:, 12], [1 / 6, 3 / 6, 5 / 6, 1 / 2])
     assert seen[:, -7:-2].tolist() == [[1, 0, 0, 0, 0], [0, 1, 0, 0, 1], [0, 0, 1, 1, 0], [1, 0, 0, 1, 0]]
+    bells = np.exp(-(((seen[:, 12:13] - np.arange(7) / 6) / 0.15) ** 2))
+    np.testing.assert_allclose(seen[:, 13:20], bells)
+    np.testing.assert_allclose(seen[:, -2], np.log([3, 3, 3, 1]) / 3)
     assert (seen[:, -1] == 1).all()
 
 

@@ -98,6 +98,7 @@ def test_scores_agree_with_scikit_learn(seed):
     assert [c.f1.value for c in scores.classes] == pytest.approx(f1)
     assert [c.support for c in scores.classes] == support.tolist()
     assert np.array_equal(confusion(codes, predicted, TYPES), confusion_matrix(codes, predicted))
+    assert confusion(codes, predicted, TYPES).dtype.kind == "i"
 
 
 def test_log_loss_of_a_certain_mistake_is_that_of_scikit_learn():
@@ -319,6 +320,16 @@ def test_risk_coverage_of_four_paragraphs():
     assert curve.at(ABSTAIN_ALWAYS) == (0.0, 0.0)
 
 
+def test_the_band_of_the_risk_has_the_width_of_a_share():
+    """One paragraph an article: what resampling articles gives is what the binomial distribution has."""
+    codes, proba = with_right_share([i % 4 != 0 for i in range(400)], [0.9] * 200 + [0.8] * 200)
+    curve = risk_coverage(codes, proba, list(range(400)), n_resamples=2000)
+    margins = 1.96 * np.sqrt(0.25 * 0.75 / np.array([200, 400]))
+    np.testing.assert_allclose(curve.low, 0.25 - margins, atol=0.012)
+    np.testing.assert_allclose(curve.high, 0.25 + margins, atol=0.012)
+    assert np.array_equal(risk_coverage(codes, proba, list(range(400)), n_resamples=0).high, curve.risk)
+
+
 def test_equal_confidences_are_answered_together():
     codes, proba = with_right_share([True, False, True, False], [0.9, 0.7, 0.7, 0.7])
     curve = risk_coverage(codes, proba, [1, 2, 3, 4])
@@ -386,6 +397,54 @@ def test_the_threshold_uses_the_effective_number_of_rows():
 
     assert lowest(*tenfold, article_ids=article) == pytest.approx(lowest(*once), abs=0.005)
     assert lowest(*tenfold) < lowest(*once)
+
+
+def risk_at_most(confidence, wrong, article, threshold):
+    """Wilson's bound on the risk, with as many rows as the mistakes of whole articles are worth: by its definition."""
+
+    def effect(answered):
+        share, n = wrong[answered].mean(), answered.sum()
+        if share in (0, 1):
+            return 1.0
+        of_article = [answered & (article == one) for one in np.unique(article[answered])]
+        spread = sum((wrong[rows].sum() - share * rows.sum()) ** 2 for rows in of_article)
+        return max(1.0, spread / (share * (1 - share) * n) * len(of_article) / max(1, len(of_article) - 1))
+
+    answered = confidence >= threshold
+    share = wrong[answered].mean()
+    n = answered.sum() / max(effect(answered), effect(confidence >= 0))
+    z = 1.6448536269514722
+    centre, width = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return (centre + width) / (1 + z**2 / n)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_threshold_is_the_lowest_whose_bound_keeps_to_the_risk(seed):
+    rng = np.random.default_rng(seed)
+    article = np.repeat(np.arange(8), 5)
+    often = rng.choice([0.5, 0.95], 8)[article]  # mistakes come in clusters
+    codes, proba = with_right_share((rng.random(40) < often).tolist(), (0.6 + rng.integers(0, 30, 40) / 100).tolist())
+    confidence, wrong = proba.max(axis=1), proba.argmax(axis=1) != codes
+    bounds = {t: risk_at_most(confidence, wrong, article, t) for t in np.unique(confidence)}
+    for risk in [*(np.array([*bounds.values()]) + 1e-7), *(np.array([*bounds.values()]) - 1e-7)]:
+        kept = [t for t, bound in bounds.items() if bound <= risk]
+        expected = (0.0 if min(kept) == confidence.min() else min(kept)) if kept else ABSTAIN_ALWAYS
+        if risk < 1:
+            assert abstention_threshold(codes, proba, risk=risk, article_ids=article) == expected
+
+
+def test_names_of_section_types_give_the_same_threshold_and_curve():
+    codes, proba, article = sample(3, 20)
+    types = [f"type {i}" for i in range(proba.shape[1])]
+    names = [types[code] for code in codes]
+    by_codes, by_names = (
+        (
+            abstention_threshold(y, proba, risk=0.2, **known),
+            risk_coverage(y, proba, article, n_resamples=0, **known).area,
+        )
+        for y, known in ((codes, {}), (names, {"section_types": types}))
+    )
+    assert by_codes == by_names
 
 
 def test_the_risk_on_new_articles_is_kept_about_as_often_as_stated():
@@ -460,9 +519,18 @@ def test_set_coverage_counts_hits_sizes_and_each_section_type():
     assert set_coverage([0], np.asarray([[True, False]]), [1]).by_section_type == (1.0, None)
 
 
+def test_the_coverage_of_sets_has_the_interval_of_a_share():
+    """One paragraph an article: what resampling articles gives is what the binomial distribution has."""
+    held = np.arange(400) % 4 != 0
+    told = set_coverage(np.zeros(400, dtype=int), np.column_stack([held, ~held]), np.arange(400), n_resamples=2000)
+    margin = 1.96 * np.sqrt(0.75 * 0.25 / 400)
+    assert (told.coverage.low, told.coverage.high) == pytest.approx((0.75 - margin, 0.75 + margin), abs=0.01)
+
+
 def test_label_sets_refuse_nonsense():
-    with pytest.raises(DataError, match=r"alpha is 1\.5"):
-        conformal_quantile([0], [[1.0, 0.0]], 1.5)
+    for alpha in (0.0, 1.0, 1.5):
+        with pytest.raises(DataError, match=f"alpha is {alpha}"):
+            conformal_quantile([0], [[1.0, 0.0]], alpha)
     with pytest.raises(DataError, match="sets has the shape"):
         set_coverage([], np.empty((0, 2), dtype=bool), [])
 
@@ -508,6 +576,8 @@ def test_a_comparison_needs_a_known_measure_and_the_same_paragraphs():
     wider = np.column_stack([proba, np.zeros(len(proba))])
     with pytest.raises(DataError, match="proba_a has the shape"):
         paired_bootstrap(codes, proba, wider, article)
+    with pytest.raises(DataError, match="article_ids 1"):
+        paired_bootstrap(codes, proba, proba, article[:1])
     assert not paired_bootstrap(codes, proba, proba, article).clear  # three articles: no interval, nothing clear
     assert paired_bootstrap(codes, proba, proba, article).not_better is None
 

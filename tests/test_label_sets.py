@@ -35,6 +35,18 @@ def test_a_tags_set_is_what_evaluation_says(quantile: float) -> None:
     assert all(tag.section_type in tag.label_set for tag in tags)
 
 
+def test_a_score_on_the_bound_is_answered_and_belongs_to_the_set() -> None:
+    tagger = make_tagger()
+    for i, tag in enumerate(tagger.tag_article(TEXTS)):
+        for threshold, abstained in ((tag.confidence, False), (float(np.nextafter(tag.confidence, 2)), True)):
+            assert replace(tagger, threshold=threshold).tag_article(TEXTS)[i].abstained is abstained
+        least = min(tag.scores, key=tag.scores.__getitem__)
+        quantile = 1 - tag.scores[least]
+        assert least in replace(tagger, conformal_quantile=quantile).tag_article(TEXTS)[i].label_set
+        smaller = float(np.nextafter(quantile, 0))
+        assert least not in replace(tagger, conformal_quantile=smaller).tag_article(TEXTS)[i].label_set
+
+
 def test_without_a_quantile_nothing_is_promised_and_jsonl_stays_as_it_was() -> None:
     plain, promising = make_tagger(), replace(make_tagger(), conformal_quantile=0.5)
     assert {tag.label_set for tag in plain.tag_texts(TEXTS)} == {()}

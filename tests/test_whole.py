@@ -36,6 +36,30 @@ def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
     assert (path.read_bytes(), modes(path)) == (b"two", 0o600)
 
 
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What the disk was waited for, as the files and folders were called then."""
+    found: list[Path] = []
+    fsync = os.fsync
+
+    def record(descriptor: int) -> None:
+        found.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="asks Linux what a descriptor stands for")
+def test_the_disk_is_waited_for_unless_one_says_otherwise(tmp_path: Path, synced: list[Path]) -> None:
+    whole.write(tmp_path / "a", b"one", durable=False)
+    assert synced == []
+    whole.write(tmp_path / "a", b"one")
+    content, folder = synced
+    assert folder == tmp_path
+    assert (content.parent, content.suffix) == (tmp_path, whole.TEMPORARY)
+
+
 @pytest.mark.parametrize("durable", [True, False])
 def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path, durable: bool) -> None:
     path = tmp_path / "a.txt"
@@ -84,11 +108,13 @@ def test_what_a_library_wrote_for_one_user_is_for_all_whom_the_umask_allows(
         (made / "weights").chmod(0o600)
         (made / "deep" / "weights").chmod(0o600)
         (made / "run").chmod(0o700)
+        (made / "closed").mkdir(mode=0o700)
         (made / "link").symlink_to(outside)
     model = tmp_path / "model"
     assert (modes(model), modes(model / "deep")) == (folder_mode, folder_mode)
     assert {modes(model / name) for name in ("weights", "deep/weights", "plain")} == {file_mode}
     assert modes(model / "run") == file_mode | 0o100
+    assert modes(model / "closed") == 0o700
     assert modes(outside) == 0o600
 
 
