@@ -517,8 +517,10 @@ def test_csv_is_one_row_a_paragraph_and_runs_nothing(home: Page) -> None:
     texts = ['=HYPERLINK("https://example.org") he said, "twice"', "A line.\nAnother line of it.", TEXTS[0]]
     tag(home, "\n\n".join(texts), "text")
     found = list(csv.DictReader(io.StringIO(copied(home, "csv"), newline="")))
-    shown = home.locator(".text").all_text_contents()
-    assert [row["text"] for row in found] == [f"'{shown[0]}", *shown[1:]]
+    assert [row["text"] for row in found] == [f"'{texts[0]}", *texts[1:]]
+    assert home.locator(".text").all_text_contents()[1] == "A line. Another line of it.", (
+        "wrapped lines flow on the page"
+    )
     assert [row["section_type"] for row in found] == [
         next(name for name in tiny.SECTION_TYPES if LABELS[name] == label) for label in labels(home)
     ]
