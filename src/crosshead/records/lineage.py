@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from crosshead.records.log_items import LogItem, Tag, TextArtifact
+from crosshead.records.log_items import DatasetInput, LogItem, Tag, TextArtifact
 
 
 @dataclass(frozen=True)
@@ -50,3 +50,9 @@ def lineage(state: GitState | None, config_digest: str, config_yaml: str) -> Ite
         yield Tag("crosshead.git_dirty", str(state.dirty).lower())
     yield Tag("crosshead.config_digest", config_digest)
     yield TextArtifact("config.yaml", config_yaml)
+
+
+def learned_from(dataset_digest: str, n_rows: int) -> Iterator[LogItem]:
+    """Name the paragraph table that something was learned from."""
+    yield DatasetInput("train", dataset_digest, n_rows)
+    yield Tag("crosshead.dataset_digest", dataset_digest)

@@ -12,8 +12,8 @@ import numpy as np
 from crosshead.evaluation.bootstrap import Interval
 from crosshead.evaluation.comparison import paired_bootstrap
 from crosshead.records import predictions
-from crosshead.records.lineage import git_state, lineage
-from crosshead.records.log_items import DatasetInput, FileArtifact, LogItem, Metric, Param, Tag, TextArtifact, flatten
+from crosshead.records.lineage import git_state, learned_from, lineage
+from crosshead.records.log_items import FileArtifact, LogItem, Metric, Param, Tag, TextArtifact, flatten
 from crosshead.schema import Settings
 from crosshead.search.measuring import Data, Measured
 from crosshead.settings import to_yaml
@@ -141,8 +141,7 @@ def describe_job(
     yield from flatten(settings.resolved)
     yield from lineage(git_state(settings.root), outcome.config_digest, to_yaml(settings.resolved))
     yield TextArtifact("overrides.txt", "".join(f"{override}\n" for override in outcome.overrides))
-    yield DatasetInput("train", data.digest, len(data.paragraphs.texts))
-    yield Tag("crosshead.dataset_digest", data.digest)
+    yield from learned_from(data.digest, len(data.paragraphs.texts))
     yield Metric("seconds", outcome.seconds)
     yield Metric("cache_hit_rate", measured.cache_use.hit_rate)
     for name, value in measured.cross_validated.metrics().items():

@@ -21,8 +21,8 @@ from crosshead.errors import DataError
 from crosshead.evaluation.comparison import Comparison, paired_bootstrap
 from crosshead.evaluation.scores import Scores, evaluate
 from crosshead.loading import Model
-from crosshead.records.lineage import git_state, lineage
-from crosshead.records.log_items import DatasetInput, LogItem, Metric, Param, Tag, flatten
+from crosshead.records.lineage import git_state, learned_from, lineage
+from crosshead.records.log_items import LogItem, Metric, Param, Tag, flatten
 from crosshead.records.recording import ModelToRegister, record
 from crosshead.records.tracking import Tracking
 from crosshead.schema import Settings
@@ -263,8 +263,7 @@ def describe(settings: Settings, result: Distilled, teacher: Model, dataset_dige
     """Say what the run should record."""
     yield from flatten(settings.resolved)
     yield from lineage(git_state(settings.root), config_digest(settings.resolved), to_yaml(settings.resolved))
-    yield DatasetInput("train", dataset_digest, result.n_labelled)
-    yield Tag("crosshead.dataset_digest", dataset_digest)
+    yield from learned_from(dataset_digest, result.n_labelled)
     yield Tag("crosshead.bundle_digest", result.digest)
     yield Tag("crosshead.teacher_digest", teacher.digest)
     yield Param("n_labelled", result.n_labelled)

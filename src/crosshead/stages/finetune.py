@@ -16,8 +16,8 @@ from crosshead.corpora.splits import split_test
 from crosshead.encoders.source import check_digest, source_folder, weights_digest
 from crosshead.encoders.tuned import TUNED_FILE, Tuned, text_digest
 from crosshead.errors import ConfigError
-from crosshead.records.lineage import git_state, lineage
-from crosshead.records.log_items import DatasetInput, LogItem, Metric, Param, Tag, flatten
+from crosshead.records.lineage import git_state, learned_from, lineage
+from crosshead.records.log_items import LogItem, Metric, Param, Tag, flatten
 from crosshead.records.recording import record
 from crosshead.records.tracking import Tracking
 from crosshead.schema import FinetuneSettings, Settings
@@ -150,8 +150,7 @@ def describe(settings: Settings, result: Finetuned, dataset_digest: str) -> Iter
     """Say what the run should record."""
     yield from flatten(settings.resolved)
     yield from lineage(git_state(settings.root), config_digest(settings.resolved), to_yaml(settings.resolved))
-    yield DatasetInput("train", dataset_digest, result.n_learned)
-    yield Tag("crosshead.dataset_digest", dataset_digest)
+    yield from learned_from(dataset_digest, result.n_learned)
     yield Tag("crosshead.weights_sha256", result.weights_sha256)
     yield Param("device", result.device)
     yield Param("n_learned", result.n_learned)

@@ -24,8 +24,8 @@ from crosshead.errors import ConfigError, DataError
 from crosshead.evaluation.comparison import Comparison, paired_bootstrap
 from crosshead.evaluation.methodology import Finding
 from crosshead.locks import Lock, Timeout
-from crosshead.records.lineage import git_state, lineage
-from crosshead.records.log_items import DatasetInput, FileArtifact, LogItem, Tag, TextArtifact
+from crosshead.records.lineage import git_state, learned_from, lineage
+from crosshead.records.log_items import FileArtifact, LogItem, TextArtifact
 from crosshead.records.tracking import Tracking
 from crosshead.schema import Settings
 from crosshead.search.checks import deciding, keep_search_findings
@@ -170,8 +170,7 @@ def save_experiment(searched: Searched, root: Path, name: str) -> Path:
 def describe(settings: Settings, data: Data) -> Iterator[LogItem]:
     """Say what the run of a search should record when it begins."""
     yield from lineage(git_state(settings.root), config_digest(settings.resolved), to_yaml(settings.resolved))
-    yield DatasetInput("train", data.digest, len(data.paragraphs.texts))
-    yield Tag("crosshead.dataset_digest", data.digest)
+    yield from learned_from(data.digest, len(data.paragraphs.texts))
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from crosshead.corpora import labelled
 from crosshead.corpora.corpus import read_summary, read_table, write_file
 from crosshead.encoders.open import open_encoder
 from crosshead.evaluation.scores import Scores, evaluate
-from crosshead.records.lineage import git_state, lineage
-from crosshead.records.log_items import DatasetInput, LogItem, Metric, Param, Tag, flatten
+from crosshead.records.lineage import git_state, learned_from, lineage
+from crosshead.records.log_items import LogItem, Metric, Param, Tag, flatten
 from crosshead.records.recording import RUN_FILE as RUN
 from crosshead.records.recording import record
 from crosshead.records.tracking import Tracking
@@ -106,8 +106,7 @@ def describe(settings: Settings, result: Trained, summary: dict[str, Any], parag
     """Say what the run should record of training."""
     yield from flatten(settings.resolved)
     yield from lineage(git_state(settings.root), config_digest(settings.resolved), to_yaml(settings.resolved))
-    yield DatasetInput("train", summary["digest"], len(paragraphs.texts))
-    yield Tag("crosshead.dataset_digest", summary["digest"])
+    yield from learned_from(summary["digest"], len(paragraphs.texts))
     yield Tag("crosshead.bundle_digest", result.digest)
     yield Param("n_train_paragraphs", len(paragraphs.texts))
     if result.hit_rate is not None:
