@@ -39,6 +39,7 @@ LAYERS: dict[str, list[str]] = {
         "schema",
         "composing",
         "settings",
+        "new_project",
         "corpora.*",
         "labelling.*",
         "training.*",

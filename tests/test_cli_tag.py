@@ -478,7 +478,7 @@ def test_without_a_champion_it_says_what_to_type(
     make_project(tmp_path)
     done = Run(capsysbinary, article)
     assert done.code == Exit.MODEL
-    assert "make train (or: crosshead run), or name a saved tagger with --model FOLDER" in done.err
+    assert "; type: crosshead run, or name a saved tagger with --model FOLDER" in done.err
 
 
 def test_the_champion_tags_from_anywhere_below_the_project_and_by_its_root(

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from cli_parts import process_environ
+from own_articles import PLACES, WORDS, article
 
 ROOT = Path(__file__).resolve().parents[1]
 ARTICLE = "# River line\n\nTwo columns crossed the river before dawn.\n\nThe envoys met in the harbour town.\n"
@@ -125,15 +126,39 @@ def test_the_archive_holds_what_is_committed_and_says_of_nobody_who_built_it(bui
     assert {(member.uid, member.gid, member.uname, member.gname) for member in members} == {(0, 0, "", "")}
 
 
-def test_a_wheel_tags_away_from_the_repository(built: Built, tiny_bundle: Path, tmp_path: Path) -> None:
-    target = tmp_path / "installed"
+@pytest.fixture(scope="module")
+def away(built: Built, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Install the wheel where no repository is, and return the environment in which it is what is imported."""
+    home = tmp_path_factory.mktemp("away")
+    target = home / "installed"
     install = ("install", "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps")
     call(sys.executable, "-m", "pip", *install, "--target", str(target), str(built.wheel))
-    (tmp_path / "article.md").write_text(ARTICLE, encoding="utf-8")
-    environ = process_environ(tmp_path, PYTHONPATH=str(target))
-    where = call(sys.executable, "-c", "import crosshead; print(crosshead.__file__)", cwd=tmp_path, env=environ)
+    environ = process_environ(home, PYTHONPATH=str(target))
+    where = call(sys.executable, "-c", "import crosshead; print(crosshead.__file__)", cwd=home, env=environ)
     assert Path(where.strip()).is_relative_to(target), "the wheel is what is tried, and not the repository"
+    return environ
+
+
+def test_a_wheel_tags_away_from_the_repository(away: dict[str, str], tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "article.md").write_text(ARTICLE, encoding="utf-8")
     tag = (sys.executable, "-m", "crosshead", "tag", "article.md", "--model", str(tiny_bundle), "-f", "jsonl")
-    answers = [json.loads(line) for line in call(*tag, cwd=tmp_path, env=environ).splitlines()]
+    answers = [json.loads(line) for line in call(*tag, cwd=tmp_path, env=away).splitlines()]
     assert len(answers) == 1
     assert [paragraph["text"] for paragraph in answers[0]["paragraphs"]] == ARTICLE.strip().split("\n\n")[1:]
+
+
+def test_a_wheel_makes_a_project_that_trains_on_own_articles(
+    away: dict[str, str], built: Built, tmp_path: Path
+) -> None:
+    crosshead = (sys.executable, "-m", "crosshead")
+    call(*crosshead, "init", "mine", cwd=tmp_path, env=away)
+    project = tmp_path / "mine"
+    conf = {path.relative_to(project).as_posix() for path in (project / "conf").rglob("*.yaml")}
+    assert conf == tracked(built.clone, "conf") - {"conf/corpus/shipped.yaml"}
+    for place in PLACES:
+        (project / "data" / "articles" / f"{place}.md").write_text(article(place), encoding="utf-8")
+    told = call(*crosshead, "run", *WORDS, cwd=project, env=away)
+    assert "evaluated" in told
+    (tmp_path / "article.md").write_text(ARTICLE, encoding="utf-8")
+    answer = json.loads(call(*crosshead, "tag", "../article.md", "-f", "jsonl", cwd=project, env=away))
+    assert len(answer["paragraphs"]) == 2

@@ -33,7 +33,7 @@ def find_root(start: Path | None = None) -> Path:
             return folder
     raise ConfigError(
         f"no crosshead project at {start.name!r} or above: no conf/{CONFIG_NAME}.yaml; "
-        "change to the project's folder, or set CROSSHEAD_ROOT to it"
+        "change to the project's folder, or set CROSSHEAD_ROOT to it, or make one: crosshead init FOLDER"
     )
 
 

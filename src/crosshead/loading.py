@@ -123,8 +123,7 @@ def _champion() -> tuple[Path, str, str]:
         )
     if pointer is None:
         raise BundleError(
-            f"no tagger has been trained in {root} yet; type: make train (or: crosshead run), "
-            "or name a saved tagger with --model FOLDER"
+            f"no tagger has been trained in {root} yet; type: crosshead run, or name a saved tagger with --model FOLDER"
         )
     return pointer.bundle, pointer.name, "" if pointer.version is None else str(pointer.version)
 

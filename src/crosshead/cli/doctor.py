@@ -102,7 +102,8 @@ def _versions(root: Path | None) -> Iterator[Fact]:
             yield Fact("missing", f"{', '.join(missing)}; install crosshead again", Exit.MISSING_EXTRA)
         elif missing and told:
             yield Fact("missing", f"{', '.join(missing)}; install: pip install 'crosshead[{part}]'", None)
-    yield Fact("project", str(root) if root else "none here or above (no conf/config.yaml)")
+    none = "none here or above (no conf/config.yaml); make one: crosshead init FOLDER"
+    yield Fact("project", str(root) if root else none)
 
 
 def _version(name: str) -> str | None:

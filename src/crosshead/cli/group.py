@@ -20,6 +20,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "serve": ("crosshead.cli.serve:serve", "Tag over HTTP, for programs and, at /, for people."),
     },
     "Train": {
+        "init": ("crosshead.cli.init:init", "Make a project folder for your own articles."),
         "run": ("crosshead.cli.pipeline:run", "Do everything: prepare, train, evaluate."),
         "prepare": ("crosshead.cli.pipeline:prepare", "Turn articles into a table of labelled paragraphs."),
         "train": ("crosshead.cli.pipeline:train", "Train a tagger on the prepared paragraphs."),
