@@ -479,6 +479,11 @@ def test_without_a_champion_it_says_what_to_type(
     done = Run(capsysbinary, article)
     assert done.code == Exit.MODEL
     assert "; type: crosshead run, or name a saved tagger with --model FOLDER" in done.err
+    (tmp_path / "models" / "latest" / "bundle").mkdir(parents=True)
+    done = Run(capsysbinary, article)
+    assert done.code == Exit.MODEL
+    assert "and none is the champion yet; type: crosshead evaluate, which makes the first one the champion" in done.err
+    assert done.err.endswith("--model " + str(tmp_path / "models" / "latest" / "bundle") + "\n")
 
 
 def test_the_champion_tags_from_anywhere_below_the_project_and_by_its_root(

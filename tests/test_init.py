@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -288,6 +289,27 @@ def test_a_last_step_that_fails_leaves_nothing(
     assert tree(Path()) == {"empty": None}
 
 
+KILLED = """
+import os, signal, sys
+from crosshead import whole
+from crosshead.cli import main
+whole.os.replace = lambda one, other: os.kill(os.getpid(), signal.SIGKILL)
+main(["init", sys.argv[1]])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9 there")
+@pytest.mark.parametrize("name", ["p", "empty"])
+def test_a_kill_before_the_last_step_leaves_no_project(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("empty").mkdir()
+    done = subprocess.run([sys.executable, "-c", KILLED, name], check=False, env=process_environ(Path.cwd()))
+    assert done.returncode == -signal.SIGKILL
+    assert not (Path(name) / "conf").exists()
+    assert main(["init", name]) == (Exit.OK if name == "p" else Exit.DATA)
+    assert ("'empty' is not empty (it holds .conf." in capsys.readouterr().err) == (name == "empty")
+    assert {path.name for path in Path().iterdir() if path.name[0] != "."} == {"empty", name}
+
+
 @pytest.mark.parametrize("name", ["p", "empty"])
 def test_whoever_is_quicker_keeps_the_folder(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -381,9 +403,10 @@ def test_from_nothing_to_tagged_paragraphs_and_labels_that_count() -> None:
 
     text = article("bridge").split("\n\n")[2]
     (project / "anna.csv").write_text(
-        f"article_id,paragraph,text_sha256,section_type,annotator\nbridge,0,{text_digest(text)},other,anna\n"
+        f"article_id,paragraph,text_sha256,section_type,annotator\nbridge,0,{text_digest(text)},regional_stability,anna\n"
     )
     crosshead("data", "import", "anna.csv", cwd=project)
     crosshead("prepare", cwd=project)
-    summary = json.loads((project / "data" / "prepared" / "corpus.json").read_text(encoding="utf-8"))
-    assert sum(split["section_types"]["other"] for split in summary["splits"].values()) == 1, "the label wins"
+    splits = json.loads((project / "data" / "prepared" / "corpus.json").read_text(encoding="utf-8"))["splits"].values()
+    found = {name: sum(split["section_types"][name] for split in splits) for name in ("ground_developments", "other")}
+    assert found == {"ground_developments": 7, "other": 0}, "the label wins over one of eight headings"

@@ -121,6 +121,11 @@ def _champion() -> tuple[Path, str, str]:
         raise BundleError(
             f"{champion.MODELS_DIR}/{champion.POINTER} of {root} is gone, which names the champion; {champion.MEND}"
         )
+    if pointer is None and (latest := root / champion.MODELS_DIR / "latest" / "bundle").is_dir():
+        raise BundleError(
+            f"a tagger was trained in {root}, and none is the champion yet; type: crosshead evaluate, which makes the "
+            f"first one the champion, or name it: --model {latest}"
+        )
     if pointer is None:
         raise BundleError(
             f"no tagger has been trained in {root} yet; type: crosshead run, or name a saved tagger with --model FOLDER"

@@ -1,7 +1,7 @@
 """A project folder for somebody's own articles: the configuration that comes with crosshead, and places for the rest.
 
 A folder that is new appears as a whole. One that is there stays the same folder, because a shell may stand in it or a
-disk may be mounted on it; conf/, which makes it a project, is put there last.
+disk may be mounted on it; conf/, which makes it a project, is put there last, so that a kill leaves a project or none.
 """
 
 from __future__ import annotations
