@@ -8,17 +8,17 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import small_project
 import tiny
 import tiny_transformer
-from crosshead.encoders.tuned import TUNED_FILE, Tuned, text_digest
+from crosshead.encoders.tuned import MARK, TUNED_FILE, Tuned, text_digest
 from crosshead.errors import ConfigError, DataError, EncoderError
 from crosshead.training import finetuning, upper_layers
 from crosshead.training.finetuning import Epoch, finetune
@@ -233,8 +233,9 @@ def test_the_note_names_what_was_seen_by_digest_alone(project: Path) -> None:
     seen = told.has_seen([normalise(text) for text in train["text"]])
     assert 0.05 < 1 - seen.mean() < 0.5
     assert not told.has_seen([normalise(text) for text in test["text"]]).any()
-    raw = (project / "models" / "finetuned" / TUNED_FILE).read_text(encoding="utf-8")
-    assert not any(text in raw for text in train["text"])
+    for path in (project / "models" / "finetuned").iterdir():
+        raw = path.read_bytes() if path.is_file() else b""
+        assert not any(text.encode() in raw for text in train["text"])
     groups = np.array(train["group_id"])
     assert not set(groups[seen]) & set(groups[~seen])
 
@@ -299,15 +300,113 @@ def test_an_encoder_that_saw_everything(project: Path, tmp_path: Path) -> None:
         labelled.folds_of(columns, 2, 0, Tuned.read(tmp_path))
 
 
-def test_a_fine_tuned_encoder_without_its_note_is_refused_by_every_stage(
+def strip(folder: Path) -> Path:
+    """Take away what the encoder says it has seen, as a program does that saves the weights anew."""
+    (folder / TUNED_FILE).unlink()
+    for path in folder.rglob("*.safetensors"):
+        save_file(load_file(path), path, metadata={"format": "pt"})
+    return folder
+
+
+def without_mark(folder: Path) -> Path:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del config[MARK]
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+def copy_of(project: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(project / "models" / "finetuned", folder))
+
+
+def test_the_weights_themselves_say_what_they_have_seen(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from crosshead.cli import main
+
+    monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
+    told = Tuned.read(project / "models" / "finetuned")
+    lost = copy_of(project, tmp_path / "lost")
+    (lost / TUNED_FILE).unlink()
+    assert Tuned.read(lost) == told
+    (lost / TUNED_FILE).write_text("{", encoding="utf-8")
+    assert Tuned.read(lost) == told
+    (lost / TUNED_FILE).unlink()
+    words = [
+        "encoder=custom",
+        f"encoder.source={lost}",
+        "views=embedding",
+        "folds=2",
+        "curve_shares=[]",
+        "tracking=none",
+    ]
+    assert main(["train", *words]) == 0
+    assert "the encoder was fine-tuned on" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_another_program_saved_again_is_refused(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    from crosshead.cli import main
+
+    monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
+    again = tmp_path / "again"
+    model = SentenceTransformer(str(project / "models" / "finetuned"), device="cpu")
+    model.save(str(again), create_model_card=False)
+    assert not (again / TUNED_FILE).exists()
+    for command in (["train"], ["finetune", "finetune.output=models/x"]):
+        assert main([*command, "encoder=custom", f"encoder.source={again}", "tracking=none"]) == 4
+        told = " ".join(capsys.readouterr().err.split())
+        assert "'again' was fine-tuned by `crosshead finetune`, as its config.json says, but neither" in told
+
+
+def test_the_note_of_other_weights_adds_to_what_was_seen(project: Path, tmp_path: Path) -> None:
+    folder = copy_of(project, tmp_path / "mixed")
+    told = Tuned.read(folder)
+    assert told is not None
+    (folder / TUNED_FILE).write_text(json.dumps({**asdict(told), "seen": ["0" * 16]}), encoding="utf-8")
+    found = Tuned.read(folder)
+    assert found is not None
+    assert found.seen == ["0" * 16, *told.seen]
+
+
+def test_an_encoder_in_a_package_or_from_the_hub_says_what_it_has_seen(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site" / "our_encoder").mkdir(parents=True)
+    (tmp_path / "site" / "our_encoder" / "__init__.py").touch()
+    copy_of(project, tmp_path / "site" / "our_encoder" / "model")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    told = Tuned.read(project / "models" / "finetuned")
+    assert Tuned.of("package:our_encoder", required=False) == told
+    from huggingface_hub import constants
+
+    snapshot = tmp_path / "hub" / "models--team--tuned" / "snapshots" / ("0" * 40)
+    copy_of(project, snapshot)
+    (tmp_path / "hub" / "models--team--tuned" / "refs").mkdir()
+    (tmp_path / "hub" / "models--team--tuned" / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert Tuned.of("team/tuned", required=False) == told
+    assert Tuned.of("team/other", required=False) is Tuned.of("no name: at all", required=False) is None
+
+
+def test_weights_that_are_none_say_nothing(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[]", encoding="utf-8")
+    for content in (b"", b"\xff" * 20, (4).to_bytes(8, "little") + b"nope", (2).to_bytes(8, "little") + b"[]"):
+        (tmp_path / "model.safetensors").write_bytes(content)
+        assert Tuned.read(tmp_path) is None
+
+
+def test_a_fine_tuned_encoder_that_does_not_say_what_it_has_seen_is_refused_by_every_stage(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from crosshead.cli import main
     from crosshead.encoders.open import open_encoder
 
     monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
-    lost = Path(shutil.copytree(project / "models" / "finetuned", tmp_path / "lost"))
-    (lost / TUNED_FILE).unlink()
+    lost = without_mark(strip(copy_of(project, tmp_path / "lost")))
     for command in (
         ["train"],
         ["train", "-m"],
@@ -315,8 +414,9 @@ def test_a_fine_tuned_encoder_without_its_note_is_refused_by_every_stage(
         ["finetune", "finetune.output=models/x"],
     ):
         assert main([*command, "encoder=finetuned", f"encoder.source={lost}", "folds=2", "tracking=none"]) in (2, 4)
-        assert f"'lost' has no {TUNED_FILE}, so nobody knows which texts" in " ".join(capsys.readouterr().err.split())
-    with pytest.raises(EncoderError, match=r"'lost' has no crosshead_finetuned\.json, .*encoder=custom"):
+        told = " ".join(capsys.readouterr().err.split())
+        assert f"'lost' does not say which texts the encoder has seen, neither in {TUNED_FILE} nor" in told
+    with pytest.raises(EncoderError, match=r"neither in crosshead_finetuned\.json nor .*encoder=custom"):
         open_encoder(str(lost), tmp_path / "cache", name="x", finetuned=True)
 
 
