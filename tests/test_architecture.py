@@ -88,7 +88,7 @@ TOOLS: dict[str, set[str]] = {
     "py3langid": {"monitoring.language"},
     "jinja2": {"reporting.report", "reporting.cards"},
     "skops": {"estimator_files"},
-    "safetensors": {"bundle", "encoders.source", "encoders.static", "training.finetuning"},
+    "safetensors": {"bundle", "encoders.source", "encoders.static", "training.finetuning", "training.frozen"},
     "trafilatura": {"readers.html"},
     "fastapi": {
         "labelling.app",

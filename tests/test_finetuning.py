@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 import shlex
 import shutil
 import signal
@@ -20,7 +22,7 @@ import tiny
 import tiny_transformer
 from crosshead.encoders.tuned import MARK, TUNED_FILE, Tuned, text_digest
 from crosshead.errors import ConfigError, DataError, EncoderError
-from crosshead.training import finetuning, upper_layers
+from crosshead.training import finetuning, frozen, upper_layers
 from crosshead.training.finetuning import Epoch, finetune
 from crosshead.training.upper_layers import Recipe, in_batches
 
@@ -161,6 +163,105 @@ def test_a_checkpoint_of_other_work_is_not_taken_up(
         np.testing.assert_array_equal(found[name], value)
 
 
+class Frozen:
+    """Counts the batches that the frozen layers run, and ends the work after some of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, after: int | None = None) -> None:
+        self.n, self.after = 0, after
+        run = upper_layers.Tuner._lower_batch
+
+        def run_and_die(tuner: upper_layers.Tuner, ids: list[list[int]]) -> list[object]:
+            if self.n == self.after:
+                raise Killed
+            self.n += 1
+            return run(tuner, ids)
+
+        monkeypatch.setattr(upper_layers.Tuner, "_lower_batch", run_and_die)
+
+
+SHORT = replace(RECIPE, batch_tokens=16, epochs=1)
+"""Few tokens a batch, so that the frozen layers have several."""
+
+
+def frozen_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.frozen-*"))
+
+
+@pytest.mark.parametrize("largest_file", [0, 256 * 1024**2])
+def test_what_the_frozen_layers_made_is_not_made_again(model_dir: Path, tmp_path: Path, largest_file: int) -> None:
+    wanted, history = tune(model_dir, tmp_path / "whole.safetensors", SHORT)
+    assert not frozen_files(tmp_path)  # it took less than a minute
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetuning, "CHECKPOINT_S", 0.0)
+        n = Frozen(patch)
+        tune(model_dir, tmp_path / "other" / "c.safetensors", SHORT)
+        assert n.n > 3
+    checkpoint = tmp_path / "work" / "c.safetensors"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetuning, "CHECKPOINT_S", 0.0)
+        patch.setattr(frozen, "LARGEST_FILE", largest_file)
+        first = Frozen(patch, after=3)
+        with pytest.raises(Killed):
+            tune(model_dir, checkpoint, SHORT)
+    with pytest.MonkeyPatch.context() as patch:
+        second = Frozen(patch)
+        found, history_again = tune(model_dir, checkpoint, SHORT)
+    assert first.n + second.n == n.n  # nothing twice
+    assert history_again == history
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value)
+    with pytest.MonkeyPatch.context() as patch:
+        third = Frozen(patch)
+        again, _ = tune(model_dir, checkpoint, SHORT)
+    assert third.n == 0
+    np.testing.assert_array_equal(again[name], value)
+
+
+@pytest.mark.parametrize("spoil", ["text", "recipe", "damage", "gap"])
+def test_what_frozen_layers_made_of_other_work_is_not_taken_up(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str
+) -> None:
+    wanted, _ = tune(model_dir, tmp_path / "whole.safetensors", SHORT)
+    monkeypatch.setattr(finetuning, "CHECKPOINT_S", 0.0)
+    work = tmp_path / "work"
+    recipe = {"text": replace(SHORT, max_tokens=12), "recipe": replace(SHORT, layers=2)}.get(spoil, SHORT)
+    tune(model_dir, work / "c.safetensors", recipe)
+    (work / "c.safetensors").unlink()
+    files = frozen_files(work)
+    assert len(files) > 2
+    if spoil == "damage":
+        files[1].write_bytes(files[1].read_bytes()[:100])
+    if spoil == "gap":
+        files[1].unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        counted = Frozen(patch)
+        found, _ = tune(model_dir, work / "c.safetensors", SHORT)
+    assert counted.n == len(frozen_files(work)) - (1 if spoil in ("damage", "gap") else 0)
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+def test_a_full_disk_leaves_the_room_to_what_is_learned(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wanted, _ = tune(model_dir, tmp_path / "whole.safetensors", SHORT)
+    monkeypatch.setattr(finetuning, "CHECKPOINT_S", 0.0)
+    write = finetuning.whole.write
+
+    def full(path: Path, content: bytes) -> None:
+        if path.name.endswith(".frozen-000000002.safetensors"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(finetuning.whole, "write", full)
+    found, _ = tune(model_dir, tmp_path / "work" / "c.safetensors", SHORT)
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["c.safetensors"]
+    (told,) = caplog.messages
+    assert told.startswith("what the frozen layers make of the texts cannot be kept (No space left on device)")
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
 # -- mistakes ----------------------------------------------------------------------------------------------------------
 
 
@@ -187,7 +288,8 @@ def test_a_damaged_note_beside_the_weights(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match=r"cannot be read \(JSONDecodeError\).*crosshead finetune"):
         Tuned.read(tmp_path)
     for seen in (None, 5, [], [1]):
-        Tuned("b", "", "", {}, seen).write(tmp_path)  # type: ignore[arg-type]
+        told = {"base": "b", "base_sha256": "", "dataset_digest": "", "recipe": {}, "seen": seen}
+        (tmp_path / TUNED_FILE).write_text(json.dumps(told), encoding="utf-8")
         with pytest.raises(EncoderError, match=r"cannot be read \(ValueError\)"):
             Tuned.read(tmp_path)
 
@@ -544,9 +646,13 @@ def test_the_command_says_what_came_out_and_what_is_next(
     monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
     tuning = ("encoder=custom", "encoder.source=models/base", "finetune.output=models/again it is", *SMALL[:3])
     kept = ("tracking=none", "corpus.test_share=0.3", "seed=0", "folds=2", "curve_shares=[]")
+    monkeypatch.setattr("crosshead.cli.output.LINE_S", 0.0)
     assert main(["finetune", *tuning, *kept]) == 0
-    told = capsys.readouterr().out
+    told, err = capsys.readouterr()
     assert "kept from it" in told
+    lines = err.splitlines()  # there is no terminal
+    assert re.fullmatch(r"crosshead: running the frozen layers: \d+ of \d+ \(0 minutes\)", lines[0])
+    assert re.fullmatch(r"crosshead: fine-tuning: (\d+) of \1 \(0 minutes\)", lines[-1])
     assert json.loads((project / "models" / "again it is" / TUNED_FILE).read_text(encoding="utf-8"))["base"] == "custom"
     (line,) = (line for line in told.splitlines() if line.startswith("next:"))
     words = shlex.split(line.removeprefix("next:"))
