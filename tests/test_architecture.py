@@ -19,6 +19,7 @@ LAYERS: dict[str, list[str]] = {
         "whole",
         "locks",
         "limits",
+        "redaction",
         "measures",
         "environment",
         "text",

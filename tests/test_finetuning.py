@@ -645,7 +645,8 @@ def test_the_command_says_what_came_out_and_what_is_next(
 
     monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
     tuning = ("encoder=custom", "encoder.source=models/base", "finetune.output=models/again it is", *SMALL[:3])
-    kept = ("tracking=none", "corpus.test_share=0.3", "seed=0", "folds=2", "curve_shares=[]")
+    uri = "tracking.uri=https://ann:hush@runs.example"
+    kept = ("tracking=none", uri, "corpus.test_share=0.3", "seed=0", "folds=2", "curve_shares=[]")
     monkeypatch.setattr("crosshead.cli.output.LINE_S", 0.0)
     assert main(["finetune", *tuning, *kept]) == 0
     told, err = capsys.readouterr()
@@ -656,7 +657,9 @@ def test_the_command_says_what_came_out_and_what_is_next(
     assert json.loads((project / "models" / "again it is" / TUNED_FILE).read_text(encoding="utf-8"))["base"] == "custom"
     (line,) = (line for line in told.splitlines() if line.startswith("next:"))
     words = shlex.split(line.removeprefix("next:"))
-    assert words == ["crosshead", "run", "encoder=finetuned", *kept, 'encoder.source="models/again it is"']
+    shown = [word.replace("ann:hush@", "…@") for word in kept]
+    assert words == ["crosshead", "run", "encoder=finetuned", *shown, 'encoder.source="models/again it is"']
+    words = [word.replace("…@", "ann:hush@") for word in words]  # a password is the user's to type
     assert load_settings(words[2:], project).encoder.source == str(project / "models" / "again it is")
     assert main(words[1:]) == 0
     assert "the encoder was fine-tuned on" in " ".join(capsys.readouterr().out.split())

@@ -151,7 +151,8 @@ class DecoderSettings(_Settings):
 class TrackingSettings(_Settings):
     """Where runs are recorded."""
 
-    uri: str | None
+    uri: str | None = Field(repr=False)
+    """With its password, if it has one; `Settings.resolved`, which is recorded and shown, holds none."""
     experiment: str
     registered_model: str
     enabled: bool
@@ -215,9 +216,9 @@ class Settings(_Settings):
     finetune: FinetuneSettings | None = None
     """How `crosshead finetune` teaches; nothing else looks at it."""
     resolved: dict[str, Any] = Field(repr=False)
-    """The composed configuration as plain values, for the record."""
-    overrides: tuple[str, ...] = ()
-    """What was given beside the files of conf/; it is in all of the above already."""
+    """The composed configuration as plain values, for the record: no password of ``tracking.uri``."""
+    overrides: tuple[str, ...] = Field(default=(), repr=False)
+    """What was given beside the files of conf/, as it was; it is in all of the above already."""
 
     def view_specs(self) -> list[ViewSpec]:
         """Return the views as training takes them; without an encoder only those on words remain."""

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from crosshead.composing import CONFIG_NAME, choices, compose, find_root, nearest, to_plain
 from crosshead.errors import ConfigError
+from crosshead.redaction import redact, redacted
 from crosshead.schema import Settings
 from crosshead.taxonomy import Taxonomy
 from crosshead.training.estimators import build
@@ -44,7 +45,7 @@ def from_hydra(cfg: Any, root: Path) -> Settings:
     try:
         plain = to_plain(cfg)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"the configuration cannot be composed: {' '.join(str(error).split())}") from error
+        raise ConfigError(redact(f"the configuration cannot be composed: {' '.join(str(error).split())}")) from error
     return from_plain(plain, root)
 
 
@@ -106,7 +107,9 @@ def from_plain(plain: Mapping[str, Any], root: Path, taxonomy: Taxonomy | None =
         As `load_settings`.
     """
     built = dict(plain)
-    built["root"], built["resolved"], built["overrides"] = root, dict(plain), ()
+    # What is recorded and shown must not hold the password of an MLflow store; what connects to it must.
+    built["root"], built["overrides"] = root, ()
+    built["resolved"] = {**plain, "tracking": redacted(plain.get("tracking"))} if "tracking" in plain else dict(plain)
     for name in ("cache_dir", "prepared_dir", "model_dir", "reports_dir"):
         built[name] = root / str(plain.get(name, ""))
     encoder = plain.get("encoder")
@@ -123,7 +126,7 @@ def from_plain(plain: Mapping[str, Any], root: Path, taxonomy: Taxonomy | None =
     try:
         return Settings.model_validate(built)
     except ValidationError as error:
-        raise ConfigError(_say(error)) from error
+        raise ConfigError(redact(_say(error))) from error
 
 
 def _say(error: ValidationError) -> str:
