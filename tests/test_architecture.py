@@ -37,6 +37,7 @@ LAYERS: dict[str, list[str]] = {
         "estimator_files",
         "loading",
         "mlflow_model",
+        "values",
         "schema",
         "composing",
         "settings",

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from crosshead.composing import CONFIG_NAME, choices, compose, find_root, nearest, to_plain
+from crosshead.composing import CONFIG_NAME, choices, compose, find_root, to_plain
 from crosshead.errors import ConfigError
 from crosshead.redaction import redact, redacted
 from crosshead.schema import Settings
 from crosshead.taxonomy import Taxonomy
 from crosshead.training.estimators import build
+from crosshead.values import mistakes
 
 __all__ = [
     "CONFIG_NAME",
@@ -126,42 +126,7 @@ def from_plain(plain: Mapping[str, Any], root: Path, taxonomy: Taxonomy | None =
     try:
         return Settings.model_validate(built)
     except ValidationError as error:
-        raise ConfigError(redact(_say(error))) from error
-
-
-def _say(error: ValidationError) -> str:
-    """One line a mistake: the dotted key, what it got, what is wrong, the nearest spelling."""
-    lines = []
-    for mistake in error.errors():
-        key = ".".join(str(part) for part in mistake["loc"])
-        if mistake["type"] == "extra_forbidden":
-            lines.append(f"{key!r} is no configuration key{nearest(key, _known_keys(mistake['loc']))}")
-        elif mistake["type"] == "missing":
-            lines.append(f"{key!r} is missing; give it a value")
-        else:
-            told = mistake["msg"].removeprefix("Value error, ")
-            given = f" is {mistake['input']!r}" if not isinstance(mistake["input"], Mapping) else ""
-            is_single = mistake["type"] == "list_type" and isinstance(mistake["input"], str | int | float)
-            remedy = f"; write [{mistake['input']}]" if is_single else ""
-            lines.append(f"{key}{given}: {told[0].lower()}{told[1:]}{remedy}")
-    return "\n".join(lines)
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """Return the keys that are allowed beside a mistaken one."""
-    models: list[type[BaseModel]] = [Settings]
-    for part in location[:-1]:
-        fields = [model.model_fields[str(part)] for model in models if str(part) in model.model_fields]
-        # A part that is no field is a name of the user's own, of a view or a dimension of a search.
-        models = [found for field in fields for found in _models_in(field.annotation)] or models
-    prefix = "".join(f"{part}." for part in location[:-1])
-    return [f"{prefix}{name}" for model in models for name in model.model_fields]
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for part in get_args(annotation) for found in _models_in(part)]
+        raise ConfigError(mistakes(error)) from error
 
 
 def to_yaml(resolved: Mapping[str, Any]) -> str:

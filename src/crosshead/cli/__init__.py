@@ -5,6 +5,7 @@ Exit codes are part of the interface: docs/reference/cli.md and `crosshead --hel
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -47,8 +48,8 @@ def _run(argv: Sequence[str] | None) -> int:
 def _explain(error: Exception, state: State) -> int:
     """Say on stderr what went wrong and return the exit code."""
     if isinstance(error, click.ClickException):
-        error.message = redact(error.message)
-        error.show()
+        error.show(told := io.StringIO())
+        click.echo(redact(told.getvalue()), err=True, nl=False)
         return error.exit_code
     if isinstance(error, click.Abort):
         _complain("interrupted")
