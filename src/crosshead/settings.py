@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,12 @@ __all__ = [
     "from_hydra",
     "from_plain",
     "load_settings",
+    "telling",
     "to_yaml",
 ]
+
+_UNTOLD = re.compile(r"\+*~?(tracking|hydra|search|promotion|finetune|(cache|prepared|model|reports)_dir)\b")
+"""Overrides that are about places and other commands, not about the model; an address may hold a password."""
 
 
 def from_hydra(cfg: Any, root: Path) -> Settings:
@@ -80,6 +85,11 @@ def differing(overrides: Sequence[str], root: Path) -> tuple[str, ...]:
         for override, (key, value) in zip(overrides, given, strict=True)
         if key in others or key.partition(".")[0] in others or values.get(key) != value
     )
+
+
+def telling(settings: Settings) -> tuple[str, ...]:
+    """Return the overrides that say something of what is made: no places, no other commands, no store's address."""
+    return tuple(word for word in differing(settings.overrides, settings.root) if not _UNTOLD.match(word))
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
