@@ -15,6 +15,7 @@ from reference_parts import ROOT, page, plain, table
 from crosshead import settings as settings_module
 from crosshead.schema import Settings
 from crosshead.search.space import Dimension
+from crosshead.values import models_in
 
 GROUPS: dict[str, str] = {
     "taxonomy": "The section types. [Write a new taxonomy](../how-to/taxonomy.md) describes the file.",
@@ -67,7 +68,7 @@ def _group(group: str, composed: Mapping[str, Any]) -> Iterator[str]:
     )
     yield table(("choice", "what it is"), rows)
     field = Settings.model_fields.get(group)
-    for model in settings_module._models_in(field.annotation) if field else ():
+    for model in models_in(field.annotation) if field else ():
         comments: dict[str, str] = {}
         for path in files:
             comments = {**_comments(path), **comments}
@@ -174,23 +175,31 @@ def _keys(
 
 
 def _remarks(model: type[BaseModel]) -> dict[str, str]:
-    """Find the string below each field of a class."""
+    """Find the string below each field of a class, or of one that it is made from."""
+    base = model.__bases__[0]
+    inherited = _remarks(base) if base.__module__.startswith("crosshead.") else {}
     body = ast.parse(inspect.getsource(model)).body[0]
     assert isinstance(body, ast.ClassDef)
     found: dict[str, str] = {}
     for field, below in zip(body.body, body.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
             found[field.target.id] = " ".join(str(ast.literal_eval(below.value)).split())
-    return found
+    return inherited | found
 
 
 _NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", type(None): "null"}
 _SIGNS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 
 
+def _number(limit: float) -> str:
+    return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
+
+
 def _type(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     """Say in words what a field takes."""
-    limits = [f"{word} {getattr(m, sign):g}" for m in metadata for sign, word in _SIGNS.items() if hasattr(m, sign)]
+    limits = [
+        f"{word} {_number(getattr(m, sign))}" for m in metadata for sign, word in _SIGNS.items() if hasattr(m, sign)
+    ]
     if annotation in _NAMES:
         told = _NAMES[annotation]
     elif get_origin(annotation) is Literal:

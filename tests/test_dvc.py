@@ -22,6 +22,7 @@ RECORDING = {
     "records.mlflow_store",
     "records.mlflow_files",
     "records.model_scores",
+    "records.made_with",
     "records.log_items",
     "records.lineage",
     "releases.registry",

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import small_project
 import tiny
 import tiny_transformer
-from crosshead.encoders.tuned import TUNED_FILE, Tuned, text_digest
+from crosshead.encoders.tuned import MARK, TUNED_FILE, Tuned, text_digest
 from crosshead.errors import ConfigError, DataError, EncoderError
-from crosshead.training import finetuning, upper_layers
+from crosshead.training import finetuning, frozen, upper_layers
 from crosshead.training.finetuning import Epoch, finetune
 from crosshead.training.upper_layers import Recipe, in_batches
 
@@ -161,6 +163,105 @@ def test_a_checkpoint_of_other_work_is_not_taken_up(
         np.testing.assert_array_equal(found[name], value)
 
 
+class Frozen:
+    """Counts the batches that the frozen layers run, and ends the work after some of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, after: int | None = None) -> None:
+        self.n, self.after = 0, after
+        run = upper_layers.Tuner._lower_batch
+
+        def run_and_die(tuner: upper_layers.Tuner, ids: list[list[int]]) -> list[object]:
+            if self.n == self.after:
+                raise Killed
+            self.n += 1
+            return run(tuner, ids)
+
+        monkeypatch.setattr(upper_layers.Tuner, "_lower_batch", run_and_die)
+
+
+SHORT = replace(RECIPE, batch_tokens=16, epochs=1)
+"""Few tokens a batch, so that the frozen layers have several."""
+
+
+def frozen_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.frozen-*"))
+
+
+@pytest.mark.parametrize("largest_file", [0, 256 * 1024**2])
+def test_what_the_frozen_layers_made_is_not_made_again(model_dir: Path, tmp_path: Path, largest_file: int) -> None:
+    wanted, history = tune(model_dir, tmp_path / "whole.safetensors", SHORT)
+    assert not frozen_files(tmp_path)  # it took less than a minute
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetuning, "CHECKPOINT_S", 0.0)
+        n = Frozen(patch)
+        tune(model_dir, tmp_path / "other" / "c.safetensors", SHORT)
+        assert n.n > 3
+    checkpoint = tmp_path / "work" / "c.safetensors"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetuning, "CHECKPOINT_S", 0.0)
+        patch.setattr(frozen, "LARGEST_FILE", largest_file)
+        first = Frozen(patch, after=3)
+        with pytest.raises(Killed):
+            tune(model_dir, checkpoint, SHORT)
+    with pytest.MonkeyPatch.context() as patch:
+        second = Frozen(patch)
+        found, history_again = tune(model_dir, checkpoint, SHORT)
+    assert first.n + second.n == n.n  # nothing twice
+    assert history_again == history
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value)
+    with pytest.MonkeyPatch.context() as patch:
+        third = Frozen(patch)
+        again, _ = tune(model_dir, checkpoint, SHORT)
+    assert third.n == 0
+    np.testing.assert_array_equal(again[name], value)
+
+
+@pytest.mark.parametrize("spoil", ["text", "recipe", "damage", "gap"])
+def test_what_frozen_layers_made_of_other_work_is_not_taken_up(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str
+) -> None:
+    wanted, _ = tune(model_dir, tmp_path / "whole.safetensors", SHORT)
+    monkeypatch.setattr(finetuning, "CHECKPOINT_S", 0.0)
+    work = tmp_path / "work"
+    recipe = {"text": replace(SHORT, max_tokens=12), "recipe": replace(SHORT, layers=2)}.get(spoil, SHORT)
+    tune(model_dir, work / "c.safetensors", recipe)
+    (work / "c.safetensors").unlink()
+    files = frozen_files(work)
+    assert len(files) > 2
+    if spoil == "damage":
+        files[1].write_bytes(files[1].read_bytes()[:100])
+    if spoil == "gap":
+        files[1].unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        counted = Frozen(patch)
+        found, _ = tune(model_dir, work / "c.safetensors", SHORT)
+    assert counted.n == len(frozen_files(work)) - (1 if spoil in ("damage", "gap") else 0)
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+def test_a_full_disk_leaves_the_room_to_what_is_learned(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wanted, _ = tune(model_dir, tmp_path / "whole.safetensors", SHORT)
+    monkeypatch.setattr(finetuning, "CHECKPOINT_S", 0.0)
+    write = finetuning.whole.write
+
+    def full(path: Path, content: bytes) -> None:
+        if path.name.endswith(".frozen-000000002.safetensors"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(finetuning.whole, "write", full)
+    found, _ = tune(model_dir, tmp_path / "work" / "c.safetensors", SHORT)
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["c.safetensors"]
+    (told,) = caplog.messages
+    assert told.startswith("what the frozen layers make of the texts cannot be kept (No space left on device)")
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
 # -- mistakes ----------------------------------------------------------------------------------------------------------
 
 
@@ -187,7 +288,8 @@ def test_a_damaged_note_beside_the_weights(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match=r"cannot be read \(JSONDecodeError\).*crosshead finetune"):
         Tuned.read(tmp_path)
     for seen in (None, 5, [], [1]):
-        Tuned("b", "", "", {}, seen).write(tmp_path)  # type: ignore[arg-type]
+        told = {"base": "b", "base_sha256": "", "dataset_digest": "", "recipe": {}, "seen": seen}
+        (tmp_path / TUNED_FILE).write_text(json.dumps(told), encoding="utf-8")
         with pytest.raises(EncoderError, match=r"cannot be read \(ValueError\)"):
             Tuned.read(tmp_path)
 
@@ -233,8 +335,9 @@ def test_the_note_names_what_was_seen_by_digest_alone(project: Path) -> None:
     seen = told.has_seen([normalise(text) for text in train["text"]])
     assert 0.05 < 1 - seen.mean() < 0.5
     assert not told.has_seen([normalise(text) for text in test["text"]]).any()
-    raw = (project / "models" / "finetuned" / TUNED_FILE).read_text(encoding="utf-8")
-    assert not any(text in raw for text in train["text"])
+    for path in (project / "models" / "finetuned").iterdir():
+        raw = path.read_bytes() if path.is_file() else b""
+        assert not any(text.encode() in raw for text in train["text"])
     groups = np.array(train["group_id"])
     assert not set(groups[seen]) & set(groups[~seen])
 
@@ -299,15 +402,113 @@ def test_an_encoder_that_saw_everything(project: Path, tmp_path: Path) -> None:
         labelled.folds_of(columns, 2, 0, Tuned.read(tmp_path))
 
 
-def test_a_fine_tuned_encoder_without_its_note_is_refused_by_every_stage(
+def strip(folder: Path) -> Path:
+    """Take away what the encoder says it has seen, as a program does that saves the weights anew."""
+    (folder / TUNED_FILE).unlink()
+    for path in folder.rglob("*.safetensors"):
+        save_file(load_file(path), path, metadata={"format": "pt"})
+    return folder
+
+
+def without_mark(folder: Path) -> Path:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del config[MARK]
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+def copy_of(project: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(project / "models" / "finetuned", folder))
+
+
+def test_the_weights_themselves_say_what_they_have_seen(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from crosshead.cli import main
+
+    monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
+    told = Tuned.read(project / "models" / "finetuned")
+    lost = copy_of(project, tmp_path / "lost")
+    (lost / TUNED_FILE).unlink()
+    assert Tuned.read(lost) == told
+    (lost / TUNED_FILE).write_text("{", encoding="utf-8")
+    assert Tuned.read(lost) == told
+    (lost / TUNED_FILE).unlink()
+    words = [
+        "encoder=custom",
+        f"encoder.source={lost}",
+        "views=embedding",
+        "folds=2",
+        "curve_shares=[]",
+        "tracking=none",
+    ]
+    assert main(["train", *words]) == 0
+    assert "the encoder was fine-tuned on" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_another_program_saved_again_is_refused(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    from crosshead.cli import main
+
+    monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
+    again = tmp_path / "again"
+    model = SentenceTransformer(str(project / "models" / "finetuned"), device="cpu")
+    model.save(str(again), create_model_card=False)
+    assert not (again / TUNED_FILE).exists()
+    for command in (["train"], ["finetune", "finetune.output=models/x"]):
+        assert main([*command, "encoder=custom", f"encoder.source={again}", "tracking=none"]) == 4
+        told = " ".join(capsys.readouterr().err.split())
+        assert "'again' was fine-tuned by `crosshead finetune`, as its config.json says, but neither" in told
+
+
+def test_the_note_of_other_weights_adds_to_what_was_seen(project: Path, tmp_path: Path) -> None:
+    folder = copy_of(project, tmp_path / "mixed")
+    told = Tuned.read(folder)
+    assert told is not None
+    (folder / TUNED_FILE).write_text(json.dumps({**asdict(told), "seen": ["0" * 16]}), encoding="utf-8")
+    found = Tuned.read(folder)
+    assert found is not None
+    assert found.seen == ["0" * 16, *told.seen]
+
+
+def test_an_encoder_in_a_package_or_from_the_hub_says_what_it_has_seen(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site" / "our_encoder").mkdir(parents=True)
+    (tmp_path / "site" / "our_encoder" / "__init__.py").touch()
+    copy_of(project, tmp_path / "site" / "our_encoder" / "model")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    told = Tuned.read(project / "models" / "finetuned")
+    assert Tuned.of("package:our_encoder", required=False) == told
+    from huggingface_hub import constants
+
+    snapshot = tmp_path / "hub" / "models--team--tuned" / "snapshots" / ("0" * 40)
+    copy_of(project, snapshot)
+    (tmp_path / "hub" / "models--team--tuned" / "refs").mkdir()
+    (tmp_path / "hub" / "models--team--tuned" / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert Tuned.of("team/tuned", required=False) == told
+    assert Tuned.of("team/other", required=False) is Tuned.of("no name: at all", required=False) is None
+
+
+def test_weights_that_are_none_say_nothing(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[]", encoding="utf-8")
+    for content in (b"", b"\xff" * 20, (4).to_bytes(8, "little") + b"nope", (2).to_bytes(8, "little") + b"[]"):
+        (tmp_path / "model.safetensors").write_bytes(content)
+        assert Tuned.read(tmp_path) is None
+
+
+def test_a_fine_tuned_encoder_that_does_not_say_what_it_has_seen_is_refused_by_every_stage(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from crosshead.cli import main
     from crosshead.encoders.open import open_encoder
 
     monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
-    lost = Path(shutil.copytree(project / "models" / "finetuned", tmp_path / "lost"))
-    (lost / TUNED_FILE).unlink()
+    lost = without_mark(strip(copy_of(project, tmp_path / "lost")))
     for command in (
         ["train"],
         ["train", "-m"],
@@ -315,8 +516,9 @@ def test_a_fine_tuned_encoder_without_its_note_is_refused_by_every_stage(
         ["finetune", "finetune.output=models/x"],
     ):
         assert main([*command, "encoder=finetuned", f"encoder.source={lost}", "folds=2", "tracking=none"]) in (2, 4)
-        assert f"'lost' has no {TUNED_FILE}, so nobody knows which texts" in " ".join(capsys.readouterr().err.split())
-    with pytest.raises(EncoderError, match=r"'lost' has no crosshead_finetuned\.json, .*encoder=custom"):
+        told = " ".join(capsys.readouterr().err.split())
+        assert f"'lost' does not say which texts the encoder has seen, neither in {TUNED_FILE} nor" in told
+    with pytest.raises(EncoderError, match=r"neither in crosshead_finetuned\.json nor .*encoder=custom"):
         open_encoder(str(lost), tmp_path / "cache", name="x", finetuned=True)
 
 
@@ -443,14 +645,21 @@ def test_the_command_says_what_came_out_and_what_is_next(
 
     monkeypatch.setenv("CROSSHEAD_ROOT", str(project))
     tuning = ("encoder=custom", "encoder.source=models/base", "finetune.output=models/again it is", *SMALL[:3])
-    kept = ("tracking=none", "corpus.test_share=0.3", "seed=0", "folds=2", "curve_shares=[]")
+    uri = "tracking.uri=https://ann:hush@runs.example"
+    kept = ("tracking=none", uri, "corpus.test_share=0.3", "seed=0", "folds=2", "curve_shares=[]")
+    monkeypatch.setattr("crosshead.cli.output.LINE_S", 0.0)
     assert main(["finetune", *tuning, *kept]) == 0
-    told = capsys.readouterr().out
+    told, err = capsys.readouterr()
     assert "kept from it" in told
+    lines = err.splitlines()  # there is no terminal
+    assert re.fullmatch(r"crosshead: running the frozen layers: \d+ of \d+ \(0 minutes\)", lines[0])
+    assert re.fullmatch(r"crosshead: fine-tuning: (\d+) of \1 \(0 minutes\)", lines[-1])
     assert json.loads((project / "models" / "again it is" / TUNED_FILE).read_text(encoding="utf-8"))["base"] == "custom"
     (line,) = (line for line in told.splitlines() if line.startswith("next:"))
     words = shlex.split(line.removeprefix("next:"))
-    assert words == ["crosshead", "run", "encoder=finetuned", *kept, 'encoder.source="models/again it is"']
+    shown = [word.replace("ann:hush@", "…@") for word in kept]
+    assert words == ["crosshead", "run", "encoder=finetuned", *shown, 'encoder.source="models/again it is"']
+    words = [word.replace("…@", "ann:hush@") for word in words]  # a password is the user's to type
     assert load_settings(words[2:], project).encoder.source == str(project / "models" / "again it is")
     assert main(words[1:]) == 0
     assert "the encoder was fine-tuned on" in " ".join(capsys.readouterr().out.split())

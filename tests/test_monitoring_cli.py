@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import random
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,14 @@ import tiny
 from crosshead import bundle
 from crosshead.cli import main
 from crosshead.cli.exits import Exit
+from crosshead.corpora.corpus import write_file
 from crosshead.environment import DEFAULTS
 from crosshead.errors import DataError
 from crosshead.monitoring import reading
 from crosshead.monitoring.checks import Draws
 from crosshead.monitoring.job import Wanted, monitor
+from crosshead.records import made_with
+from crosshead.records.made_with import MadeWith
 
 SENTENCES = [text for _, paragraphs in tiny.ARTICLES for text, _ in paragraphs]
 SPORT = [
@@ -329,6 +334,9 @@ def test_a_project_knows_what_its_champion_was_trained_on_and_keeps_a_record(
     assert left_out == {"embedding"}, "the small project's taggers look at words alone"
     assert "recorded in MLflow as run" in err
     _check_record(root, told)
+    command = shlex.join(["crosshead", "run", *small_project.WORDS, *small_project.POOR])
+    assert told["model"]["trained_with"] == command
+    assert f"train again ({command})" in html.unescape(page.read_text(encoding="utf-8"))
 
     learnt = sorted((root / "data" / "articles").iterdir())
     main(["monitor", "--current", str(root / "data" / "articles"), "--reference", *map(str, learnt), "-f", "json"])
@@ -338,8 +346,35 @@ def test_a_project_knows_what_its_champion_was_trained_on_and_keeps_a_record(
 
     summary = root / "data" / "prepared" / "corpus.json"
     summary.write_text(summary.read_text().replace('"digest": "', '"digest": "0'))
-    with pytest.raises(DataError, match="paragraph table is not the one that this model was trained on"):
+    with pytest.raises(DataError, match="paragraph table is not the one that this model was trained on") as error:
         monitor(Wanted((str(articles),)))
+    assert f"prepare that corpus again: {command.replace(' run ', ' prepare ')} (as it was then" in str(error.value)
+    for path in (root / "models" / "scores").glob("*.made.json"):
+        path.write_text("{}")
+    with pytest.raises(DataError, match=r"prepare that corpus again: crosshead prepare, with .* not recorded in this"):
+        monitor(Wanted((str(articles),)))
+
+
+def test_how_a_model_was_made_is_told_where_it_is_known(tmp_path: Path) -> None:
+    digest = "0" * 64
+    for root, name in ((None, digest), (tmp_path, "no digest"), (tmp_path, digest)):
+        assert made_with.read(root, name) is None
+    for made, prepare, command in (
+        (MadeWith(("seed=3",), ("seed=3",)), "crosshead prepare seed=3", "crosshead run seed=3"),
+        (MadeWith((), ()), "crosshead prepare", "crosshead run"),
+        (
+            MadeWith(("corpus.articles=[a b.md]",), ("folds=3",)),
+            "crosshead prepare 'corpus.articles=[a b.md]'",
+            "crosshead prepare 'corpus.articles=[a b.md]' && crosshead train folds=3 && crosshead evaluate folds=3",
+        ),
+        (MadeWith(None, ("folds=3",)), None, None),
+    ):
+        write_file(made_with.path(tmp_path, digest), made_with.content(made))
+        assert made_with.read(tmp_path, digest) == made
+        assert (made.prepare_command(), made.command()) == (prepare, command)
+    for damaged in ("", "[]", '{"prepare": 3, "train": []}', '{"prepare": [], "train": [3]}'):
+        made_with.path(tmp_path, digest).write_text(damaged)
+        assert made_with.read(tmp_path, digest) is None
 
 
 def _check_record(root: Path, told: dict[str, Any]) -> None:

@@ -417,6 +417,7 @@ def project(tmp_path: Path, articles: list[Article]) -> SimpleNamespace:
         duplicate_threshold=0.8,
     )
     return SimpleNamespace(
+        overrides=(),
         root=folder.parent,
         prepared_dir=tmp_path / "prepared",
         corpus=corpus,
@@ -453,7 +454,7 @@ class TestRun:
             "import json, sys; from pathlib import Path; from types import SimpleNamespace as N\n"
             "from crosshead.stages import prepare; from crosshead.taxonomy import Taxonomy\n"
             "s = json.loads(sys.argv[1]); c = N(**s['corpus']); c.annotations = Path(c.annotations)\n"
-            "prepare.run(N(root=Path(s['root']), prepared_dir=Path(s['out']), corpus=c, seed=s['seed'],\n"
+            "prepare.run(N(overrides=(), root=Path(s['root']), prepared_dir=Path(s['out']), corpus=c, seed=s['seed'],\n"
             "              taxonomy=Taxonomy.from_mapping(s['taxonomy']), on_unreadable='stop'))"
         )
         told = {

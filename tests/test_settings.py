@@ -9,6 +9,7 @@ import pytest
 import yaml
 from sklearn.svm import LinearSVC
 
+from crosshead import values
 from crosshead.errors import ConfigError
 from crosshead.settings import check_all, compose, config_digest, find_root, load_settings, to_yaml
 from crosshead.training.estimators import build
@@ -69,6 +70,12 @@ def test_the_record_can_be_read_back_and_names_itself(root: Path) -> None:
         ),
         (["folds=1"], r"folds is 1: input should be greater than or equal to 2"),
         (["seed=abc"], r"seed is 'abc'"),
+        (["seed=-1"], r"seed is -1: input should be greater than or equal to 0"),
+        (["seed=4294967296"], r"seed is 4294967296: input should be less than or equal to 4294967295"),
+        (["decoder=sequence", "decoder.l2=inf"], r"decoder\.l2 is inf: input should be a finite number"),
+        (["views.tfidf.weight=inf"], r"views\.tfidf\.weight is inf: input should be a finite number"),
+        (["tracking.experiment=' '"], r"tracking\.experiment is ' ': give the experiment a name"),
+        (["tracking.registered_model=a/b"], r"tracking\.registered_model is 'a/b': .* cannot hold '/' or ':'"),
         (["decoder.weight=7"], r"decoder\.weight is 7"),
         (
             ["classifier=logreg", "+classifier.penalty=l2"],
@@ -153,15 +160,35 @@ def test_a_decoder_that_is_not_there_is_refused(root: Path) -> None:
         load_settings(["decoder.kind=chain"], root)
 
 
-def test_a_wrong_key_is_told_without_the_libraries_of_training(root: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "override", "told"),
+    [
+        (["config", "show"], "sed=3", "'sed' is no configuration key; did you mean 'seed'?"),
+        (["run"], "sed=3", "'sed' is no configuration key; did you mean 'seed'?"),
+        (["train"], "seed=-1", "seed is -1: input should be greater than or equal to 0"),
+        (["prepare"], "corpus.test_share=2", "corpus.test_share is 2: input should be less than 1"),
+        (["finetune"], "finetune.epochs=0", "finetune.epochs is 0: input should be greater than or equal to 1"),
+        (["search"], "search.trials=0", "search.trials is 0: input should be greater than or equal to 1"),
+        (["evaluate"], "+views.tfidf.nmax=3", "'views.tfidf.nmax' is no configuration key; did you mean"),
+        (["run"], "calibration.method=isotonic", "calibration.method is 'isotonic': input should be 'temperature'"),
+    ],
+)
+def test_a_wrong_key_or_value_is_told_without_the_libraries_of_training(
+    command: list[str], override: str, told: str, root: Path
+) -> None:
     code = (
         "import sys; from crosshead.cli import main; code = main(sys.argv[1:]); "
         "print(*sorted({name.partition('.')[0] for name in sys.modules})); sys.exit(code)"
     )
-    for command in (["config", "show"], ["run"], ["train"]):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *command, "sed=3"], capture_output=True, text=True, check=False, cwd=root
-        )
-        assert done.returncode == ConfigError.exit_code
-        assert "'sed' is no configuration key; did you mean 'seed'?" in done.stderr
-        assert not {"sklearn", "scipy", "pandas", "datasets", "mlflow"} & set(done.stdout.split())
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command, override], capture_output=True, text=True, check=False, cwd=root
+    )
+    assert done.returncode == ConfigError.exit_code
+    assert told in done.stderr
+    assert not {"sklearn", "scipy", "pandas", "datasets", "mlflow"} & set(done.stdout.split())
+
+
+def test_what_is_checked_early_is_what_is_checked_in_the_end(root: Path) -> None:
+    files = [path for path in (root / "conf").rglob("*.yaml") if path.parent != root / "conf"]
+    for path in files:
+        values.check(compose([f"{path.parent.relative_to(root / 'conf')}={path.stem}"], root))

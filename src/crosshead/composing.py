@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from crosshead.errors import ConfigError
+from crosshead.redaction import redact
 
 CONFIG_NAME = "config"
 
@@ -86,7 +87,7 @@ def _compose_once(
             del cfg["hydra"]
         return to_plain(cfg), chosen
     except (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError, TypeError) as error:
-        raise ConfigError(_explain(error, overrides, root)) from error
+        raise ConfigError(redact(_explain(error, overrides, root))) from error
 
 
 def to_plain(cfg: Any) -> dict[str, Any]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from crosshead.composing import CONFIG_NAME, choices, compose, find_root, nearest, to_plain
+from crosshead.composing import CONFIG_NAME, choices, compose, find_root, to_plain
 from crosshead.errors import ConfigError
+from crosshead.redaction import redact, redacted
 from crosshead.schema import Settings
 from crosshead.taxonomy import Taxonomy
 from crosshead.training.estimators import build
+from crosshead.values import mistakes
 
 __all__ = [
     "CONFIG_NAME",
@@ -27,8 +29,12 @@ __all__ = [
     "from_hydra",
     "from_plain",
     "load_settings",
+    "telling",
     "to_yaml",
 ]
+
+_UNTOLD = re.compile(r"\+*~?(tracking|hydra|search|promotion|finetune|(cache|prepared|model|reports)_dir)\b")
+"""Overrides that are about places and other commands, not about the model; an address may hold a password."""
 
 
 def from_hydra(cfg: Any, root: Path) -> Settings:
@@ -44,7 +50,7 @@ def from_hydra(cfg: Any, root: Path) -> Settings:
     try:
         plain = to_plain(cfg)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"the configuration cannot be composed: {' '.join(str(error).split())}") from error
+        raise ConfigError(redact(f"the configuration cannot be composed: {' '.join(str(error).split())}")) from error
     return from_plain(plain, root)
 
 
@@ -81,6 +87,11 @@ def differing(overrides: Sequence[str], root: Path) -> tuple[str, ...]:
     )
 
 
+def telling(settings: Settings) -> tuple[str, ...]:
+    """Return the overrides that say something of what is made: no places, no other commands, no store's address."""
+    return tuple(word for word in differing(settings.overrides, settings.root) if not _UNTOLD.match(word))
+
+
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Return every single value by its dotted key, as it is written on the command line."""
     found: dict[str, str] = {}
@@ -106,7 +117,9 @@ def from_plain(plain: Mapping[str, Any], root: Path, taxonomy: Taxonomy | None =
         As `load_settings`.
     """
     built = dict(plain)
-    built["root"], built["resolved"], built["overrides"] = root, dict(plain), ()
+    # What is recorded and shown must not hold the password of an MLflow store; what connects to it must.
+    built["root"], built["overrides"] = root, ()
+    built["resolved"] = {**plain, "tracking": redacted(plain.get("tracking"))} if "tracking" in plain else dict(plain)
     for name in ("cache_dir", "prepared_dir", "model_dir", "reports_dir"):
         built[name] = root / str(plain.get(name, ""))
     encoder = plain.get("encoder")
@@ -123,42 +136,7 @@ def from_plain(plain: Mapping[str, Any], root: Path, taxonomy: Taxonomy | None =
     try:
         return Settings.model_validate(built)
     except ValidationError as error:
-        raise ConfigError(_say(error)) from error
-
-
-def _say(error: ValidationError) -> str:
-    """One line a mistake: the dotted key, what it got, what is wrong, the nearest spelling."""
-    lines = []
-    for mistake in error.errors():
-        key = ".".join(str(part) for part in mistake["loc"])
-        if mistake["type"] == "extra_forbidden":
-            lines.append(f"{key!r} is no configuration key{nearest(key, _known_keys(mistake['loc']))}")
-        elif mistake["type"] == "missing":
-            lines.append(f"{key!r} is missing; give it a value")
-        else:
-            told = mistake["msg"].removeprefix("Value error, ")
-            given = f" is {mistake['input']!r}" if not isinstance(mistake["input"], Mapping) else ""
-            is_single = mistake["type"] == "list_type" and isinstance(mistake["input"], str | int | float)
-            remedy = f"; write [{mistake['input']}]" if is_single else ""
-            lines.append(f"{key}{given}: {told[0].lower()}{told[1:]}{remedy}")
-    return "\n".join(lines)
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """Return the keys that are allowed beside a mistaken one."""
-    models: list[type[BaseModel]] = [Settings]
-    for part in location[:-1]:
-        fields = [model.model_fields[str(part)] for model in models if str(part) in model.model_fields]
-        # A part that is no field is a name of the user's own, of a view or a dimension of a search.
-        models = [found for field in fields for found in _models_in(field.annotation)] or models
-    prefix = "".join(f"{part}." for part in location[:-1])
-    return [f"{prefix}{name}" for model in models for name in model.model_fields]
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for part in get_args(annotation) for found in _models_in(part)]
+        raise ConfigError(mistakes(error)) from error
 
 
 def to_yaml(resolved: Mapping[str, Any]) -> str:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from typing import Any, TypeVar
 
 from crosshead.batch.inputs import ARROW, Source
 from crosshead.batch.stores import is_remote, open_file
 from crosshead.errors import ArticleError, CrossheadError
-from crosshead.readers.records import arrow_errors, damaged_table, raw_rows
+from crosshead.readers.parquet import (
+    MAX_ROW_BYTES,
+    Row,
+    arrow_errors,
+    batches_of,
+    damaged_table,
+    open_parquet,
+    row_bytes,
+    rows_of,
+)
+from crosshead.readers.records import raw_rows
 from crosshead.readers.rows import RowReader, check_columns, row_owner
 
 _BUFFER = 1024**2
 _BATCH_ROWS = 512
 _COLUMNS = ("article_id", "id", "title", "format", "text", "paragraph", "paragraphs", "headings")
 _OWNERS = ("article_id", "id", "paragraph")
+_T = TypeVar("_T")
 
 
 def owners_of(source: Source) -> Iterator[tuple[str, bool, int]]:
@@ -42,20 +53,22 @@ def owners_of(source: Source) -> Iterator[tuple[str, bool, int]]:
 
 def _owners_in_parquet(source: Source) -> Iterator[tuple[str, bool, int]]:
     with open_file(source.place) as stream:
-        table = _parquet(stream)
-        about = table.metadata
-        if not about.num_rows:
+        table = open_parquet(stream, buffer_size=_BUFFER)
+        if not table.metadata.num_rows:
             raise _no_rows()
-        n_bytes = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups)) // about.num_rows
-        names = set(table.schema_arrow.names)
+        columns = _columns(table.schema_arrow.names)
         # A row that has 'paragraphs' is an article whatever else it has, and those are long to read.
-        wanted = _COLUMNS if {"paragraph", "paragraphs"} <= names else _OWNERS
-        columns = [name for name in wanted if name in names]
-        if not columns:
-            yield from (("", False, n_bytes) for _ in range(about.num_rows))
-            return
-        for row in _batches(table.iter_batches(batch_size=_BATCH_ROWS, columns=columns)):
-            yield *row_owner(row), n_bytes
+        owners = columns if {"paragraph", "paragraphs"} <= set(columns) else [n for n in columns if n in _OWNERS]
+        for batch in _told(batches_of(table, columns)):
+            # What a file unpacks to is not told by its size: one text may be that of many rows.
+            sizes = row_bytes(batch)
+            rows = _told(rows_of(batch.select(owners))) if owners else repeat(None, batch.num_rows)
+            for row, size in zip(rows, sizes.tolist(), strict=True):
+                yield *row_owner(row), 0 if size > MAX_ROW_BYTES else size
+
+
+def _columns(names: Sequence[str]) -> list[str]:
+    return [name for name in _COLUMNS if name in names]
 
 
 def _no_rows() -> ArticleError:
@@ -81,39 +94,19 @@ def _text_rows(source: Source) -> Iterator[tuple[str, Any]]:
 
 def _parquet_from(source: Source, start: int) -> tuple[int, Iterator[tuple[str, Any]]]:
     stream = open_file(source.place)
-    table = _parquet(stream)
+    table = open_parquet(stream, buffer_size=_BUFFER)
     first = group = 0
     while group < table.num_row_groups - 1 and first + table.metadata.row_group(group).num_rows <= start:
         first += table.metadata.row_group(group).num_rows
         group += 1
-    columns = [name for name in _COLUMNS if name in table.schema_arrow.names]
-    # Group by group: how much of a damaged one can be read must not depend on where the reading began.
-    batches = (
-        batch
-        for which in range(group, table.num_row_groups)
-        for batch in table.iter_batches(batch_size=_BATCH_ROWS, row_groups=[which], columns=columns)
-    )
+    batches = batches_of(table, _columns(table.schema_arrow.names), group)
 
     def rows() -> Iterator[tuple[str, Any]]:
         with stream:
-            for n, row in enumerate(_batches(batches), start=first + 1):
+            for n, row in enumerate(_rows(batches), start=first + 1):
                 yield f"row {n}", row
 
     return first, rows()
-
-
-def _parquet(stream: io.BufferedReader) -> Any:
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(stream, buffer_size=_BUFFER, pre_buffer=False)  # row groups may be of any size
-        names = table.schema_arrow.names
-    except CrossheadError:
-        raise
-    except arrow_errors() as error:
-        raise damaged_table("Parquet", error) from error
-    check_columns(names)
-    return table
 
 
 def _arrow_rows(source: Source) -> Iterator[tuple[str, Any]]:
@@ -129,16 +122,26 @@ def _arrow_rows(source: Source) -> Iterator[tuple[str, Any]]:
         raise damaged_table("Arrow", error) from error
     with file:
         check_columns(names)
-        columns = [name for name in _COLUMNS if name in names]
-        for number, row in enumerate(_batches(batch.select(columns) for batch in batches), start=1):
+        columns = _columns(names)
+        for number, row in enumerate(_rows(_cut(batch.select(columns) for batch in batches)), start=1):
             yield f"row {number}", row
 
 
-def _batches(batches: Iterable[Any]) -> Iterator[dict[str, Any]]:
+def _cut(batches: Iterable[Any]) -> Iterator[Any]:
+    for batch in batches:
+        for first in range(0, batch.num_rows, _BATCH_ROWS):
+            yield batch.slice(first, _BATCH_ROWS)
+
+
+def _rows(batches: Iterable[Any]) -> Iterator[Row]:
+    for batch in _told(batches):
+        yield from _told(rows_of(batch))
+
+
+def _told(found: Iterable[_T]) -> Iterator[_T]:
+    """Say of what is damaged that it is."""
     try:
-        for batch in batches:
-            for first in range(0, batch.num_rows, _BATCH_ROWS):
-                yield from batch.slice(first, _BATCH_ROWS).to_pylist()
+        yield from found
     except CrossheadError:
         raise
     except arrow_errors() as error:

@@ -5,6 +5,7 @@ Exit codes are part of the interface: docs/reference/cli.md and `crosshead --hel
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from crosshead.cli.group import ClosedPipeError, State, crosshead
 from crosshead.cli.words import printable
 from crosshead.environment import prepare_process
 from crosshead.errors import CrossheadError
+from crosshead.redaction import redact
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +48,8 @@ def _run(argv: Sequence[str] | None) -> int:
 def _explain(error: Exception, state: State) -> int:
     """Say on stderr what went wrong and return the exit code."""
     if isinstance(error, click.ClickException):
-        error.show()
+        error.show(told := io.StringIO())
+        click.echo(redact(told.getvalue()), err=True, nl=False)
         return error.exit_code
     if isinstance(error, click.Abort):
         _complain("interrupted")
@@ -57,7 +60,7 @@ def _explain(error: Exception, state: State) -> int:
     if state.debug:
         import traceback
 
-        traceback.print_exception(error)
+        click.echo(redact("".join(traceback.format_exception(error))), err=True, nl=False)
     if isinstance(error, CrossheadError):
         _complain(str(error))
         return error.exit_code
@@ -91,7 +94,7 @@ def _how_to_debug(state: State) -> str:
 
 
 def _complain(message: str) -> None:
-    lines = (printable(line) for line in message.splitlines())
+    lines = (printable(line) for line in redact(message).splitlines())
     click.echo("crosshead: " + "\n  ".join(lines), err=True)
 
 

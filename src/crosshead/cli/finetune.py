@@ -11,6 +11,7 @@ from crosshead.cli.group import command
 from crosshead.cli.pipeline import import_training, load_settings, online_option, overrides_argument, settings_module
 from crosshead.cli.words import counted
 from crosshead.errors import StoreError
+from crosshead.redaction import redact
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +53,7 @@ def finetune(overrides: tuple[str, ...], online: bool) -> int:
         result = stage.run(settings, report)
     out = console()
     _show(out, settings, result)
-    words = " ".join(map(quoted, next_overrides(overrides, settings, result.folder)))
+    words = redact(" ".join(map(quoted, next_overrides(overrides, settings, result.folder))))
     out.print(f"next:    crosshead run {words}", soft_wrap=True)
     if result.unsent:
         raise StoreError(result.unsent)

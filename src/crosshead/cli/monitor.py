@@ -138,7 +138,7 @@ def show(out: Console, drift: Drift) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from crosshead.monitoring.sentences import VERDICTS, p_text, reasons, value_text
+    from crosshead.monitoring.sentences import VERDICTS, how_to_train, p_text, reasons, value_text
 
     out.print(Text.assemble((f"{MARKS[drift.verdict]} {VERDICTS[drift.verdict]}", STYLES[drift.verdict])))
     out.print(Text(f"current: {_size(drift.current)}; reference: {_size(drift.reference)}", style="dim"))
@@ -162,6 +162,8 @@ def show(out: Console, drift: Drift) -> None:
         out.print(Text(f"not compared: {', '.join(titles)}: {printable(why)}", style="dim"))
     for side, words in _words(drift).items():
         out.print(Text.assemble((f"{side}: ", "bold"), ", ".join(map(printable, words))))
+    if drift.verdict == "alarm" and drift.model:
+        out.print(Text(f"label what is unlike, and train again{printable(how_to_train(drift))}"), soft_wrap=True)
     for note in drift.notes:
         out.print(Text(f"note: {printable(note)}", style="yellow"))
     out.print(

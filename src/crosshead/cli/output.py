@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
+import click
+
+from crosshead.cli.words import counted
+
 if TYPE_CHECKING:
     from rich.console import Console
+
+LINE_S = 60.0
+"""Seconds between lines that say how far the work is, where no bar can."""
 
 
 def console(file: IO[str] | None = None, *, width: int | None = None) -> Console:
@@ -51,11 +59,26 @@ def counter(what: str, *, show: bool = True) -> Iterator[Callable[[int], None]]:
         yield advance
 
 
+def _lines() -> Callable[[str, int, int], None]:
+    """Write how far the work is, once in a while: short work gives no line."""
+    began = told = time.monotonic()
+
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= LINE_S:
+            told = now
+            minutes = counted(round((now - began) / 60), "minute")
+            click.echo(f"crosshead: {what}: {done:,} of {total:,} ({minutes})", err=True)
+
+    return report
+
+
 @contextmanager
 def reporter() -> Iterator[Callable[[str, int, int], None]]:
-    """Show bars on stderr while it is a terminal; give ``report(what, done, total)``, as the stages call it."""
+    """Give ``report(what, done, total)``, as the stages call it: bars on stderr, or lines where it is no terminal."""
     if not sys.stderr.isatty():
-        yield lambda what, done, total: None
+        yield _lines()
         return
     from rich.progress import (
         BarColumn,

@@ -206,8 +206,8 @@ def _missing(name: str | None) -> MissingExtraError:
 
 
 def load_settings(overrides: Sequence[str]) -> Settings:
-    """Compose and check the configuration; a key that is wrong is told before the libraries of training are there."""
-    compose(overrides)
+    """Compose and check the configuration; a wrong key or value is told before the libraries of training are there."""
+    import_training("crosshead.values").check(compose(overrides))
     settings: Settings = settings_module().load_settings(list(overrides))
     return settings
 

@@ -21,6 +21,7 @@ from crosshead.readers.inputs import STDIN, Found, InputFile, find_files, why
 
 PARAGRAPHS_PER_CHUNK = 512
 ITEMS_PER_CHUNK = 64
+CHARACTERS_PER_CHUNK = 1024**2
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -34,19 +35,23 @@ def read(found: Found) -> Iterator[list[Item]]:
     if found.problems:
         yield [Item(file=problem.place, error=problem.reason) for problem in found.problems]
     chunk: list[Item] = []
+    n_paragraphs = n_characters = 0
     for file in found.files:
         for items in _read_file(file):
             chunk.extend(items)
+            n_paragraphs += sum(len(item.paragraphs) for item in items)
+            n_characters += sum(len(text) for item in items for text in item.paragraphs)
+            is_full = (
+                len(chunk) >= ITEMS_PER_CHUNK
+                or n_paragraphs >= PARAGRAPHS_PER_CHUNK
+                or n_characters >= CHARACTERS_PER_CHUNK
+            )
             # Lines of JSONL come in chunks that end where a feed pauses; documents are gathered.
-            if _is_full(chunk) or items[-1].line is not None:
+            if is_full or items[-1].line is not None:
                 yield chunk
-                chunk = []
+                chunk, n_paragraphs, n_characters = [], 0, 0
     if chunk:
         yield chunk
-
-
-def _is_full(chunk: Sequence[Item]) -> bool:
-    return len(chunk) >= ITEMS_PER_CHUNK or sum(len(item.paragraphs) for item in chunk) >= PARAGRAPHS_PER_CHUNK
 
 
 def _read_file(file: InputFile) -> Iterator[list[Item]]:

@@ -14,13 +14,16 @@ from crosshead.loading import Model, load, project_root
 from crosshead.monitoring.checks import Draws
 from crosshead.monitoring.drift import Fitted, compare
 from crosshead.monitoring.reading import Paragraph, Read, mark_learnt, read, read_prepared
-from crosshead.monitoring.results import FALSE_ALARMS, Drift
+from crosshead.monitoring.results import FALSE_ALARMS, TRAINED_WITH, Drift
 from crosshead.monitoring.sample import Sample
 from crosshead.monitoring.texts import with_counts
+from crosshead.records import made_with
 from crosshead.tagging.heads import Floats
 from crosshead.tagging.tagger import Tag, Tagger, TfidfView
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from crosshead.schema import Settings
 
 MAX_ARTICLES = 1000
@@ -72,7 +75,8 @@ def monitor(wanted: Wanted, report: Report = _silent) -> Drift:
     both = (reference, "reference"), (current, "current")
     sides = [with_counts(sample_of(side, types, encoder, what), _vocabulary(model)) for side, what in both]
     draws = wanted.draws or Draws.enough_for(wanted.false_alarms, wanted.seed)
-    fitted = Fitted(types, _prior(reference, types), _facts(model, reference, current))
+    root = settings.root if settings is not None else None
+    fitted = Fitted(types, _prior(reference, types), _facts(model, reference, current, root))
     report("comparing", 0, 1)
     drift = compare(
         sides[0], sides[1], fitted, false_alarms=wanted.false_alarms, draws=draws, with_text=wanted.with_text
@@ -117,12 +121,21 @@ def _prepared(settings: Settings | None, model: Model | None, wanted: Wanted) ->
     if _trained_on(model) != digest:
         raise DataError(
             "the project's paragraph table is not the one that this model was trained on, so nobody knows which "
-            "paragraphs it has seen; prepare that corpus again, with the same overrides as when the model was trained "
-            "(whatever was said of corpus, taxonomy and seed): crosshead prepare, or crosshead prepare corpus=own "
-            "'corpus.articles=[my_articles]'. Or name a reference: --reference FILES, or train and promote a model on "
-            "this table"
+            f"paragraphs it has seen; prepare that corpus again: {_how_to_prepare(settings, model)}. Or name a "
+            "reference: --reference FILES, or train and promote a model on this table"
         )
     return read_prepared(settings.prepared_dir, max_articles=wanted.max_articles, seed=wanted.seed)
+
+
+def _how_to_prepare(settings: Settings, model: Model) -> str:
+    made = made_with.read(settings.root, model.digest)
+    command = made.prepare_command() if made is not None else None
+    if command is None:
+        return (
+            "crosshead prepare, with the overrides that it was prepared with (whatever was said of corpus, taxonomy "
+            "and seed), which are not recorded in this project; config.yaml of the model's MLflow run has them all"
+        )
+    return f"{command} (as it was then, if conf/ and the articles are as they were)"
 
 
 def _trained_on(model: Model) -> str | None:
@@ -199,12 +212,15 @@ def _prior(reference: Read, section_types: Sequence[str]) -> Floats | None:
     return found / found.sum() if (found > 0).all() else None
 
 
-def _facts(model: Model | None, reference: Read, current: Read) -> dict[str, str]:
+def _facts(model: Model | None, reference: Read, current: Read, root: Path | None) -> dict[str, str]:
     digests = sorted(reference.digests | current.digests)
-    if model is None:
-        return {"digest": digests[0]} if digests else {}
-    version = f" {model.version}" if model.version else ""
-    return {"name": f"{model.name}{version}", "digest": model.digest}
+    found = {"digest": digests[0]} if digests else {}
+    if model is not None:
+        version = f" {model.version}" if model.version else ""
+        found = {"name": f"{model.name}{version}", "digest": model.digest}
+    made = made_with.read(root, found.get("digest", ""))
+    command = made.command() if made is not None else None
+    return found if command is None else {**found, TRAINED_WITH: command}
 
 
 def _unnamed(reference: Read, current: Read) -> list[str]:

@@ -18,7 +18,8 @@ from crosshead.feeds.items import Item
 from crosshead.monitoring.sample import Reservoir
 from crosshead.readers.formats import ROW_FORMATS
 from crosshead.readers.inputs import Found, InputFile, find_files
-from crosshead.readers.records import arrow_errors, damaged_table, raw_rows
+from crosshead.readers.parquet import arrow_errors, damaged_table
+from crosshead.readers.records import raw_rows
 from crosshead.tables import SCORE
 from crosshead.tagging.tagger import clean
 

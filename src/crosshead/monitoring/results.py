@@ -14,6 +14,8 @@ from crosshead.records.log_items import LogItem, Metric, Param
 Verdict = Literal["ok", "notice", "alarm", "left out"]
 NOTICE = 5.0
 """A notice may come from chance this many times as often as an alarm."""
+TRAINED_WITH = "trained_with"
+"""What was typed to make the model, among what is known of it; left out where the project does not say."""
 FALSE_ALARMS = 0.01
 
 

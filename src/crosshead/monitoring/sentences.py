@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crosshead.evaluation.bootstrap import Interval
-from crosshead.monitoring.results import Check, Drift
+from crosshead.monitoring.results import TRAINED_WITH, Check, Drift
 
 VERDICTS = {
     "alarm": "the text has changed",
@@ -28,8 +28,16 @@ def sentences(drift: Drift) -> list[str]:
             "mixture has changed, are in doubt."
         )
     if drift.verdict == "alarm":
-        told.append("Read some of the paragraphs, label the unlike ones, train again, and promote what is better.")
+        again = f"train again{how_to_train(drift)}"
+        told.append(f"Read some of the paragraphs, label the unlike ones, {again}, and promote what is better.")
     return told
+
+
+def how_to_train(drift: Drift) -> str:
+    """Say in brackets what to type, or that nobody knows; nothing where no model is known."""
+    if command := drift.model.get(TRAINED_WITH):
+        return f" ({command})"
+    return " (with which overrides this model was trained is not recorded in this project)" if drift.model else ""
 
 
 def _sentence(check: Check) -> str:

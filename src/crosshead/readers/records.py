@@ -27,13 +27,13 @@ from crosshead.readers.encodings import (
     refuse_binary,
     unpack,
 )
+from crosshead.readers.parquet import arrow_errors, batches_of, damaged_table, open_parquet, rows_of
 from crosshead.readers.rows import Placed, RowReader, check_columns
 
 MAX_LINE_BYTES = MAX_ARTICLE_BYTES
 # A JSON document is held in memory as a whole; for more there are the other formats.
 MAX_JSON_BYTES = 256 * 1024**2
 _CHUNK_BYTES = 256 * 1024
-_BATCH_ROWS = 512
 
 
 def read_rows(stream: io.BufferedReader, format: str, default_id: str) -> Iterator[Placed]:
@@ -170,33 +170,21 @@ def _delimiter(header: str) -> str:
 
 
 def _read_parquet(stream: io.BufferedReader, reader: RowReader | _Raw) -> Iterator[Placed]:
-    import pyarrow.parquet as pq
-
+    table = open_parquet(stream)
+    number = 0
     try:
-        table = pq.ParquetFile(stream)
-        check_columns(table.schema_arrow.names)
-        number = 0
-        for batch in table.iter_batches(batch_size=_BATCH_ROWS):
-            for row in batch.to_pylist():
+        for batch in batches_of(table):
+            for row in rows_of(batch):
                 number += 1
-                yield from reader.read(f"row {number}", row)
+                where = f"row {number}"
+                if isinstance(row, ArticleError):
+                    yield reader.fail(where, row)
+                else:
+                    yield from reader.read(where, row)
     except CrossheadError:
         raise
     except arrow_errors() as error:
         raise damaged_table("Parquet", error) from error
-
-
-def arrow_errors() -> tuple[type[Exception], ...]:
-    """Return what reading a damaged table raises; Python's own for texts that are no UTF-8 and days it cannot count."""
-    import pyarrow as pa
-
-    return pa.ArrowException, OSError, ValueError, OverflowError, LookupError
-
-
-def damaged_table(kind: str, error: Exception) -> ArticleError:
-    """Say what to do about one of ``arrow_errors``."""
-    reason = str(error).partition("\n")[0]
-    return ArticleError(f"it is not a whole {kind} file ({reason:.200}); write it again")
 
 
 _READERS = {"jsonl": _read_jsonl, "json": _read_json, "csv": _read_csv, "parquet": _read_parquet}

@@ -10,17 +10,17 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import re
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from crosshead.errors import MissingExtraError, StoreError
+from crosshead.redaction import redact
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 DATABASE = "mlflow.db"
@@ -86,7 +86,8 @@ def load_mlflow() -> Any:
 class StorePlace:
     """Where runs and their files go."""
 
-    uri: str
+    uri: str = field(repr=False)
+    """It may hold a password; `shown` does not."""
     artifact_root: Path | None
     """Where a new experiment keeps its files; None leaves that to the server."""
     folder: Path
@@ -248,11 +249,6 @@ def explain(store: StorePlace, doing: str, error: Exception) -> str:
     if "not a database" in text:
         return f"the MLflow store {store.shown} is no SQLite database; move the file away, a new one is made"
     return f"MLflow failed while {doing} (store {store.shown}): {_first_line(text)}"
-
-
-def redact(text: str) -> str:
-    """Cut user names and passwords out of URIs."""
-    return re.sub(r"(?<=://)[^/@\s'\"]+@", "…@", text)
 
 
 def file_path(uri: str) -> Path | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 FOLDER = "scores"
 """Below models/."""
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def path(root: Path, digest: str) -> Path:
@@ -37,7 +37,7 @@ def content(measured: Mapping[str, Any]) -> bytes:
 
 def read(root: Path | None, digest: str) -> dict[str, Any] | None:
     """Return the scores of a bundle, or None where there are none that can be read."""
-    if root is None or not _DIGEST.fullmatch(digest):
+    if root is None or not DIGEST.fullmatch(digest):
         return None
     try:
         found = json.loads(path(root, digest).read_text(encoding="utf-8"))

@@ -28,6 +28,7 @@ from crosshead.records.mlflow_store import (
     relocate,
 )
 from crosshead.records.sending import key_of, send
+from crosshead.redaction import redact
 
 if TYPE_CHECKING:
     from crosshead.locks import Lock
@@ -292,7 +293,7 @@ class Tracking:
         """Close a run after an error and say if that went well; a lost store must not hide the error."""
         status = "FAILED" if isinstance(error, Exception) else "KILLED"
         # Other errors may quote the user's texts, so only their class is recorded.
-        why = str(error) if isinstance(error, CrossheadError) else type(error).__name__
+        why = redact(str(error)) if isinstance(error, CrossheadError) else type(error).__name__
         try:
             with explained(self.place, f"closing run {run_id}"):
                 self.client.set_tag(run_id, ENDED_BY, why[:500])

@@ -28,6 +28,7 @@ from crosshead.errors import ConfigError, CrossheadError, StoreError
 from crosshead.records import predictions, unsent
 from crosshead.records.log_items import LogItem, Tag
 from crosshead.records.tracking import RUN_NAME, Tracking
+from crosshead.redaction import redact
 from crosshead.schema import Settings
 from crosshead.search.measuring import Data, Measured, measure, read_data
 from crosshead.search.sweep_results import (
@@ -77,7 +78,7 @@ def launch(
         return _finish(rank(folder, _multirun(partial(job, parent_run_id=None), overrides, folder, len(jobs), report)))
     # The store is migrated, and the experiment made, by whoever opens the parent run: before any job can start.
     tracking = Tracking.at(root, settings.tracking.experiment, settings.tracking.uri)
-    tags = [Tag(KIND, "sweep"), Tag(OVERRIDES, " ".join(overrides)), Tag("crosshead.sweep", folder.name)]
+    tags = [Tag(KIND, "sweep"), Tag(OVERRIDES, redact(" ".join(overrides))), Tag("crosshead.sweep", folder.name)]
     sweep: Sweep | None = None
     try:
         with tracking.run(f"sweep · {' × '.join(varied) or 'one job'}", tags=tags) as parent:
@@ -117,7 +118,7 @@ def plan(overrides: Sequence[str], root: Path) -> tuple[list[tuple[str, ...]], t
             )
         except HydraException as error:
             told = next(filter(None, map(unreadable, overrides)), "")
-            raise ConfigError(told or _explained(str(error))) from error
+            raise ConfigError(redact(told or _explained(str(error)))) from error
     jobs: list[tuple[str, ...]] = [()]
     values = {override.get_key_element(): _values(override) for override in parsed}
     for key, choices in values.items():
@@ -233,7 +234,7 @@ def _run_job(
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
-    number, overrides = int(hydra.job.num), tuple(hydra.overrides.task)
+    number, overrides = int(hydra.job.num), tuple(map(redact, hydra.overrides.task))
     label = " ".join(o for o in overrides if o.partition("=")[0] in varied) or " ".join(overrides) or "default"
     outcome = Outcome(number, overrides, label, seconds=0.0)
     started = time.perf_counter()
@@ -243,7 +244,7 @@ def _run_job(
         outcome = _recorded(outcome, tracking, parent_run_id, partial(_do_job, settings, folder, prepare))
     except Exception as error:
         told = str(error) if isinstance(error, CrossheadError) else f"{type(error).__name__}: {error}"
-        outcome = replace(outcome, error=told)
+        outcome = replace(outcome, error=redact(told))
     outcome = replace(outcome, seconds=time.perf_counter() - started)
     write_file(folder / str(number) / OUTCOME, (json.dumps(asdict(outcome), indent=1) + "\n").encode())
     return outcome

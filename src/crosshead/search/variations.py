@@ -90,7 +90,7 @@ class Variations:
 
     def as_overrides(self, values: Values) -> list[str]:
         """Return command-line overrides that give these settings: the base's, then what differs from it."""
-        given = [o for o in self.overrides if not o.startswith(("tracking=", "tracking."))]
+        given = [o for o in self.overrides if not o.lstrip("+~").startswith(("tracking=", "tracking.", "tracking@"))]
         wanted = self.differing(values)
         composed = self.plain({key: value for key, value in wanted.items() if self.is_group(key)})
         return given + [f"{'' if _has(composed, key) else '+'}{key}={_word(value)}" for key, value in wanted.items()]

@@ -37,6 +37,7 @@ from crosshead.errors import ConfigError, DataError
 from crosshead.readers.files import ArticleStream, read_articles
 from crosshead.readers.formats import stem_of
 from crosshead.readers.inputs import Unreadable, below
+from crosshead.settings import telling
 
 if TYPE_CHECKING:
     import numpy as np
@@ -235,6 +236,8 @@ def run(settings: Settings, report: Report = lambda what, done, total: None) -> 
     if stream.unreadable:
         told = [*notes.unreadable_notes(len(stream.unreadable)), *prepared.notes]
         prepared = replace(prepared, notes=told, unreadable=tuple(stream.unreadable))
+    # Whoever has to prepare the same table again can be told how.
+    prepared = replace(prepared, settings={**prepared.settings, "overrides": list(telling(settings))})
     folder = settings.prepared_dir
     remove_summary(folder)
     write_file(folder / "headings.md", prepared.headings.to_markdown().encode())

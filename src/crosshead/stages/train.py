@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,13 +16,14 @@ from crosshead.corpora import labelled
 from crosshead.corpora.corpus import read_summary, read_table, write_file
 from crosshead.encoders.open import open_encoder
 from crosshead.evaluation.scores import Scores, evaluate
+from crosshead.records import made_with
 from crosshead.records.lineage import git_state, learned_from, lineage
 from crosshead.records.log_items import LogItem, Metric, Param, Tag, flatten
 from crosshead.records.recording import RUN_FILE as RUN
 from crosshead.records.recording import record
 from crosshead.records.tracking import Tracking
 from crosshead.schema import Settings
-from crosshead.settings import config_digest, differing, to_yaml
+from crosshead.settings import config_digest, telling, to_yaml
 from crosshead.tagging.calibration import fit_temperature
 from crosshead.tagging.heads import ConstantHead
 from crosshead.tagging.tagger import Tagger, TfidfView
@@ -36,8 +36,6 @@ OUT_OF_FOLD, BUNDLE, BASELINES = "out_of_fold.npz", "bundle", "baselines"
 CURVE = "learning_curve.json"
 MAX_NAME, MAX_OVERRIDE = 120, 48
 """Characters of a run's name, and of each override in it."""
-_UNTOLD = re.compile(r"\+*~?(tracking|hydra|search|promotion|finetune|(cache|prepared|model|reports)_dir)\b")
-"""Overrides that are about places and other commands, not about the model; an address may hold a password."""
 N_CHECKED_ARTICLES = 4
 """Held-out articles on which a saved bundle must answer as the tagger in memory does."""
 
@@ -87,8 +85,8 @@ def run_name(settings: Settings) -> str:
     views = "+".join(spec.name for spec in settings.view_specs())
     said = {f"encoder={settings.encoder.name}", f"views={views}"}
     name = _clip(f"{settings.encoder.name} · {views}", MAX_NAME)
-    for override in differing(settings.overrides, settings.root):
-        if override in said or _UNTOLD.match(override):
+    for override in telling(settings):
+        if override in said:
             continue
         part = f" · {_clip(override, MAX_OVERRIDE)}"
         if len(name) + len(part) > MAX_NAME - len(" · …"):
@@ -172,6 +170,9 @@ def run(settings: Settings, report: Report = _silent, meanwhile: Callable[[], ob
         items = describe(settings, trained, summary, paragraphs)
         recorded = record(tracking, settings.root, items, name=run_name(settings))
         trained = replace(trained, run_id=recorded.run_id, unsent=recorded.unsent)
+    prepared_with = summary["settings"].get("overrides")
+    made = made_with.MadeWith(None if prepared_with is None else tuple(prepared_with), telling(settings))
+    write_file(made_with.path(settings.root, digest), made_with.content(made))
     write_file(settings.model_dir / RUN, json.dumps({"run_id": trained.run_id, "bundle_digest": digest}).encode())
     return trained
 

@@ -34,6 +34,7 @@ from crosshead import whole
 from crosshead.encoders.engines import n_cores
 from crosshead.encoders.source import weights_digest
 from crosshead.errors import DataError
+from crosshead.training.frozen import Kept
 from crosshead.training.upper_layers import Recipe, Report, Rows, Tuner, in_batches
 
 HEAD_RATE = 20.0
@@ -76,14 +77,16 @@ def finetune(
     learned
         Rows to learn from; the others tell after each epoch how far the head is.
     checkpoint
-        File that is written about every minute. Where it exists and was written by the same work, this goes on there
-        and ends as if it had never been interrupted.
+        File that is written about every minute, with others beside it for what the frozen layers make of the texts.
+        Where they exist and were written by the same work, this goes on there and ends as if it had never been
+        interrupted. Nothing is removed at the end.
     """
     torch.set_num_threads(n_cores())
     tuner = Tuner(folder, recipe, n_section_types, device)
     first = {name: value.detach().clone() for name, value in tuner.parameters().items() if name.startswith("upper.")}
     ids = tuner.tokenise(texts, prompt)
-    states = tuner.lower(ids, report)
+    depends_on = [weights_digest(folder), *tuner.lower_depends_on(), list(map(list, ids))]
+    states = tuner.lower(ids, report, Kept(checkpoint, depends_on, CHECKPOINT_S))
     others = np.setdiff1d(np.arange(len(texts)), learned)
     work = _Work(tuner, checkpoint, _digest(folder, ids, y, learned, recipe))
     epochs = [[*in_batches(ids, recipe.batch_tokens, learned, _rng(recipe, n))] for n in range(recipe.epochs)]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from crosshead.encoders.engines import cpu_features
 from crosshead.encoders.export import load_model
 from crosshead.errors import ConfigError, EncoderError
+from crosshead.training.frozen import Kept
 
 HEAD_SCALE = 12.0
 """Logits of the head on a unit vector are this much larger, so that it need not grow first."""
@@ -107,21 +108,37 @@ class Tuner:
         ids: list[list[int]] = given["input_ids"]
         return ids
 
-    def lower(self, ids: Sequence[Sequence[int]], report: Report) -> list[Any]:
-        """Run the embeddings and the frozen layers once; return what each text leaves, (n_tokens, n_hidden)."""
-        kept: list[Any] = [None] * len(ids)
+    def lower(self, ids: Sequence[Sequence[int]], report: Report, kept: Kept | None = None) -> list[Any]:
+        """Run the embeddings and the frozen layers once; return what each text leaves, (n_tokens, n_hidden).
+
+        ``kept`` remembers it on disk; what it has already is not computed again.
+        """
+        found: dict[int, Any] = {}
+        batches = in_batches(ids, self.recipe.batch_tokens * 4)
+        known = kept.read() if kept is not None else []
+        for rows, states in known:
+            found |= zip(rows, states, strict=True)
         frozen = torch.nn.ModuleList(self._layers[: -self.recipe.layers])
         self.inner.eval()
-        done = 0
         with _swapped(self.inner.encoder, "layer", frozen), torch.inference_mode(), self._fast():
-            for rows in in_batches(ids, self.recipe.batch_tokens * 4):
-                token_ids, mask = self._padded([ids[i] for i in rows])
-                states = self.inner(input_ids=token_ids, attention_mask=mask).last_hidden_state
-                for row, i in enumerate(rows):
-                    kept[i] = states[row, : len(ids[i])].to(self._dtype).cpu().clone()
-                done += len(rows)
-                report("running the frozen layers", done, len(ids))
-        return kept
+            for rows in batches[len(known) :]:
+                states = self._lower_batch([ids[i] for i in rows])
+                found |= zip(rows, states, strict=True)
+                if kept is not None:
+                    kept.add(rows, states)
+                report("running the frozen layers", len(found), len(ids))
+        if kept is not None:
+            kept.finish()
+        return [found[i] for i in range(len(ids))]
+
+    def lower_depends_on(self) -> list[Any]:
+        """Return what, besides the weights and the tokens, decides what the frozen layers leave."""
+        return [self.recipe.layers, self.recipe.batch_tokens, self.device.type, str(self._dtype)]
+
+    def _lower_batch(self, ids: Sequence[Sequence[int]]) -> list[Any]:
+        token_ids, mask = self._padded(ids)
+        states = self.inner(input_ids=token_ids, attention_mask=mask).last_hidden_state
+        return [states[row, : len(one)].to(self._dtype).cpu().clone() for row, one in enumerate(ids)]
 
     def logits(self, states: Sequence[Any]) -> Any:
         """Head's logits of texts of which the frozen layers left these, (n_texts, n_section_types)."""
