@@ -27,6 +27,10 @@ class Line:
             raise DataError(f"{self.where} has {value!r:.80} for {key!r}; it must be {kind.__name__}")
         return value
 
+    def may(self, key: str) -> str | None:
+        """Return the string of a key that may be null or missing."""
+        return None if self.row.get(key) is None else self.need(key, str)
+
     def text(self) -> str:
         """Return the paragraph's text, which must hold something."""
         text: str = self.need("text", str)
