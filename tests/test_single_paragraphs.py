@@ -29,6 +29,7 @@ from crosshead.corpora.single_paragraphs import (
     single_rows,
 )
 from crosshead.errors import DataError
+from crosshead.monitoring.reading import read_prepared
 from crosshead.new_project import make_project
 from crosshead.readers.files import read_articles
 from crosshead.records import predictions
@@ -391,6 +392,7 @@ def test_a_run_names_them_and_tests_the_same_paragraphs(tmp_path: Path) -> None:
     assert told in (root / "reports" / "report.html").read_text(encoding="utf-8")
     assert read_summary(root / "data" / "prepared")["single_paragraphs"] == 2
     assert set(read_table(root / "data" / "prepared")["test"]["origin"]) == {"article", "contrast_set"}
+    assert read_prepared(root / "data" / "prepared", max_articles=1000, seed=0).n_seen == 36
     links = [link for step in chain(finder_of(small_project.settings(root)), "last") for link in step.links]
     assert f"{told}, 492 paragraphs" in [link.value for link in links]
 
