@@ -72,10 +72,10 @@ class Arm:
 
 def part_of(data: Data, settings: Settings, n_groups: int) -> Data:
     """Keep the first groups of articles and contrast sets."""
-    groups = dict.fromkeys(data.train["group_id"])
+    columns = labelled.take(data.train, [i for i, origin in enumerate(data.train["origin"]) if origin != "single"])
+    groups = dict.fromkeys(columns["group_id"])
     kept = set(list(groups)[:: max(1, len(groups) // n_groups)][:n_groups])
-    rows = [i for i, group in enumerate(data.train["group_id"]) if group in kept]
-    columns = labelled.take(data.train, rows)
+    columns = labelled.take(columns, [i for i, group in enumerate(columns["group_id"]) if group in kept])
     cut = folds(columns["group_id"], columns["section_type"], settings.folds, settings.seed)
     paragraphs = labelled.to_paragraphs(columns, data.section_types)
     return replace(data, paragraphs=paragraphs, folds=cut.splits, train=columns)

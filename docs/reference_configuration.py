@@ -93,6 +93,7 @@ MEANINGS_OF_KEYS = {
     "corpus.articles": "files, folders and patterns, from the project's root",
     "corpus.annotations": "CSV file of labels given by readers",
     "corpus.contrast_sets": "JSONL file of situations told once for each section type",
+    "corpus.single_paragraphs": "JSONL file of labelled paragraphs of no article, which are only trained on",
     "corpus.labels": "where labels come from; with `both`, annotations win; with `given`, the articles' table says",
     "corpus.test_articles": "articles chosen beforehand to be held out; null holds out `test_share` of all",
     "corpus.test_share": "share of the articles that is held out",

@@ -26,6 +26,7 @@ from crosshead.cli import main
 from crosshead.cli.exits import Exit
 from crosshead.corpora.annotations import Annotation, read_annotations
 from crosshead.corpora.contrast_sets import read_contrast_sets
+from crosshead.corpora.single_paragraphs import read_single_paragraphs
 from crosshead.errors import BundleError, DataError
 from crosshead.labelling.log import LabelLog
 from crosshead.labelling.queue import article_items, read_queue
@@ -415,6 +416,18 @@ CONTRASTS = [
 ]
 
 
+SINGLES = [
+    {
+        "paragraph_id": "s1",
+        "text": "Told once.",
+        "section_type": "other",
+        "votes": {"ana": "other"},
+        "about": "A siege",
+    },
+    {"paragraph_id": "s2", "text": "Told twice.", "section_type": None, "batch": "b", "setting": None},
+]
+
+
 @functools.cache
 def queue() -> list[dict[str, Any]]:
     items = [item.as_dict() for item in article_items(read_article(ARTICLE, article_id="a"))]
@@ -423,7 +436,7 @@ def queue() -> list[dict[str, Any]]:
 
 
 def label_files() -> st.SearchStrategy[tuple[str, bytes]]:
-    lines = {"log.jsonl": LOG, "queue.jsonl": queue(), "contrast.jsonl": CONTRASTS}
+    lines = {"log.jsonl": LOG, "queue.jsonl": queue(), "contrast.jsonl": CONTRASTS, "singles.jsonl": SINGLES}
     drawn = [
         st.tuples(st.just("labels.csv"), spoiled([ANNOTATIONS.encode(), ANNOTATIONS.replace("\n", "\r\n").encode()])),
         st.tuples(st.just("studio.json"), spoiled([dumped(STUDIO)])),
@@ -443,6 +456,9 @@ def read_labels(given: tuple[str, bytes]) -> None:
     path.write_bytes(data)
     if name == "contrast.jsonl":
         holds(lambda: read_contrast_sets(path), only=DataError)
+        return
+    if name == "singles.jsonl":
+        holds(lambda: read_single_paragraphs(path), only=DataError)
         return
     if name == "queue.jsonl":
         holds(lambda: read_queue([path]), only=DataError)

@@ -39,6 +39,7 @@ def make(root: Path) -> Path:
     sets = list(dict.fromkeys(json.loads(line)["set_id"] for line in lines))[:N_SETS]
     kept = [line for line in lines if json.loads(line)["set_id"] in sets]
     (root / "data" / "contrast_sets.jsonl").write_text("".join(kept), encoding="utf-8")
+    (root / "data" / "single_paragraphs.jsonl").write_text("", encoding="utf-8")
     return root
 
 

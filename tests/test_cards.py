@@ -34,6 +34,7 @@ SUMMARY: dict[str, Any] = {
             "paragraphs": 1234,
             "articles": 26,
             "contrast_sets": 11,
+            "single_paragraphs": 123,
             "section_types": {"war": 500, "talks": 400, "rest": 334},
             "label_sources": {"annotation": 1000, "contrast": 234},
         }
@@ -80,7 +81,7 @@ def test_the_card_holds_what_was_measured() -> None:
         "- CH001: Only 12 articles were scored",
         "- 3 of the held-out paragraphs were longer than the encoder reads.",
         "- Headings of the articles agree with the annotations on 86 % of 72 paragraphs that have both.",
-        "| train | 26 | 11 | 1,234 | annotation 1,000, contrast 234 |",
+        "| train | 26 | 11 | 123 | 1,234 | annotation 1,000, contrast 234 |",
         "Trained on: war 500, talks 400, rest 334.",
         "Licence of the texts: CC BY 4.0.",
         f"| encoder | small one (fingerprint {'f' * 64}) |",

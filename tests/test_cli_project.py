@@ -251,6 +251,7 @@ def test_run_in_a_process_of_its_own_tells_everything_and_makes_no_noise(root: P
         shutil.copy(article, tmp_path / "data" / "articles")
     words = ["encoder=tfidf", "views=tfidf", "tracking=none", "folds=2"]
     headings = ["corpus.labels=headings", "corpus.annotations=null", "corpus.contrast_sets=null"]
+    headings.append("corpus.single_paragraphs=null")
     done = run_process("run", *words, *headings, cwd=tmp_path, COLUMNS="200")
     assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode()
     told = done.stdout.decode()

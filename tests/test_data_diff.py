@@ -156,6 +156,24 @@ def test_folders_of_three_kinds(tmp_path: Path) -> None:
     assert diff(project, plain).counts["labels"] == (3, 0)
 
 
+def test_a_single_paragraph_counts_as_an_article(tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data", ARTICLES)
+    one = {"paragraph_id": "s1", "text": "Told once.", "section_type": "rest"}
+    two = {"paragraph_id": "s2", "text": "Told twice.", "section_type": None, "votes": {"anna": "rest", "ben": "war"}}
+    file = data / "single_paragraphs.jsonl"
+    file.write_text("\n".join(map(json.dumps, (one, two))))
+    old = read_version(str(data), tmp_path)
+    file.write_text("\n".join(map(json.dumps, ({**one, "section_type": "war"}, {**two, "section_type": "rest"}))))
+    new = read_version(str(data), tmp_path)
+    found = diff(old, new)
+    assert [(c.article_id, c.annotator, c.old, c.new) for c in found.labels] == [
+        ("s1", "single paragraph", "rest", "war")
+    ]
+    assert [(c.article_id, c.old, c.new) for c in found.decisions] == [("s1", "rest", "war"), ("s2", None, "rest")]
+    assert diff(old, read_version(str(data / "articles"), tmp_path)).removed == {"s1": 1, "s2": 1}
+    assert old.labels["s2", 0] == {"anna": "rest", "ben": "war"}
+
+
 def git(folder: Path, *arguments: str) -> None:
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"]
     subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)

@@ -257,7 +257,8 @@ def test_the_real_stages_under_dvc(root: Path, tmp_path: Path) -> None:
     (folder / "data" / "articles").mkdir(parents=True)
     for article in articles:
         shutil.copyfile(article, folder / "data" / "articles" / article.name)
-    shutil.copyfile(root / "data" / "contrast_sets.jsonl", folder / "data" / "contrast_sets.jsonl")
+    for name in ("contrast_sets.jsonl", "single_paragraphs.jsonl"):
+        shutil.copyfile(root / "data" / name, folder / "data" / name)
     kept = {article.stem for article in articles}
     with (root / "data" / "annotations.csv").open(encoding="utf-8", newline="") as file:
         header, *rows = list(csv.reader(file))

@@ -58,6 +58,7 @@ def small_project(folder: Path, root: Path) -> Path:
             ]
     (folder / "data" / "annotations.csv").write_text("\n".join(rows) + "\n")
     (folder / "data" / "contrast_sets.jsonl").write_text("")
+    (folder / "data" / "single_paragraphs.jsonl").write_text("")
     return folder
 
 

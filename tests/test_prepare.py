@@ -150,7 +150,7 @@ class TestLabelsOfTheArticlesOwnTable:
         other = dataclasses.replace(one, annotator="given", section_type="rest" if TRUTH[0] != "rest" else "war")
         prepared = prepare_small(table, labels="given", annotations=[other])
         assert "1 paragraph has no label and is left out of the table" in prepared.notes
-        assert "1 of them because its annotators are divided equally" in prepared.notes
+        assert "1 of them because its readers are divided" in prepared.notes
 
     def test_one_section_type_is_too_few(self, articles: list[Article]) -> None:
         table = [named(article, ["war"] * len(article.paragraphs)) for article in articles]
@@ -262,7 +262,7 @@ class TestLabels:
         prepared = prepare_small(articles, labels="both", annotations=votes)
 
         assert "arvan#0" not in {row.paragraph_id for row in all_rows(prepared)}
-        assert "1 of them because its annotators are divided equally" in prepared.notes
+        assert "1 of them because its readers are divided" in prepared.notes
 
     def test_annotations_without_any_are_refused(self, articles: list[Article]) -> None:
         with pytest.raises(ConfigError, match=r"corpus\.labels is 'annotations' but there are none"):
@@ -410,6 +410,7 @@ def project(tmp_path: Path, articles: list[Article]) -> SimpleNamespace:
         articles=["articles/*.md"],
         annotations=Path("annotations.csv"),
         contrast_sets=None,
+        single_paragraphs=None,
         labels="annotations",
         test_articles=None,
         test_share=0.2,

@@ -347,3 +347,27 @@ def test_the_learning_curve_ends_at_what_cross_validation_measured(tiny_graph: P
     assert len(result.curve) < 4  # a share without every section type is left out
     for point in result.curve:
         np.testing.assert_allclose(point.proba.sum(axis=1), 1.0)
+
+
+def test_single_paragraphs_are_in_every_part_of_the_curve_and_not_counted() -> None:
+    texts, y, lengths, ids = tiny.training_rows()
+    n_types = len(tiny.SECTION_TYPES)
+    one_each = [int(np.flatnonzero(y == label)[0]) for label in range(n_types)] * 2
+    texts, y = [*texts, *(f"{texts[row]} Again." for row in one_each)], np.concatenate([y, y[one_each]])
+    n_articles, n_rows = len(lengths), len(y)
+    lengths, ids = [*lengths, *[1] * len(one_each)], [*ids, *(f"s{n}" for n in range(len(one_each)))]
+    half = np.concatenate([np.repeat(np.arange(n_articles), lengths[:n_articles]) % 2, np.arange(2).repeat(n_types)])
+    result = train(
+        Paragraphs(texts, y, lengths, ids, np.arange(n_rows) >= n_rows - len(one_each)),
+        section_types=tiny.SECTION_TYPES,
+        views=[views.ViewSpec("v", "tfidf", LogisticRegression(), min_df=1)],
+        encoder=None,
+        folds=[(np.flatnonzero(half == i), np.flatnonzero(half != i)) for i in range(2)],
+        decoder=DecoderSpec(weight=0.0),
+        calibrate=True,
+        risk=0.9,
+        curve_shares=[0.05, 0.5],
+    )
+    assert len(result.curve) == 3  # one article has not every section type; with them, every part has
+    assert [point.n_articles for point in result.curve] == [1, n_articles // 4, n_articles // 2]
+    assert len(result.curve[0].rows) == n_rows  # they are tested as well

@@ -2,9 +2,10 @@
 
     python experiments/context/run.py [PARAGRAPHS.jsonl]
 
-Needs `crosshead prepare`. A line of PARAGRAPHS is ``{"article_id", "paragraph", "text", "section_type"}``; paragraphs
-that follow each other in an article are taken as such, those without a number (null) are on their own. Its text is not
-in this repository, nothing is trained on it, and nothing of it is written anywhere.
+Needs `crosshead prepare corpus.single_paragraphs=null`. A line of PARAGRAPHS is
+``{"article_id", "paragraph", "text", "section_type"}``; paragraphs that follow each other in an article are taken as
+such, those without a number (null) are on their own. Its text is not in this repository, nothing is trained on it, and
+nothing of it is written anywhere.
 """
 
 from __future__ import annotations

@@ -63,6 +63,8 @@ class CorpusSettings(_Settings):
     articles: list[FileName]
     annotations: Path | None
     contrast_sets: Path | None
+    single_paragraphs: Path | None = None
+    """Labelled paragraphs of no article, which are only trained on."""
     labels: Literal["annotations", "headings", "both", "given"]
     """Given: the articles' own table names a section type for each paragraph."""
     licence: str | None = None

@@ -233,13 +233,14 @@ def check_runs(references: Sequence[str]) -> None:
 
 
 def _show_prepared(out: Console, settings: Settings, result: Prepared, seconds: float) -> None:
+    from crosshead.corpora.corpus import sources_told
+
     summary: Mapping[str, Any] = result.summary
     splits = summary["splits"]
-    sets = f", {counted(summary['contrast_sets'], 'contrast set')}" if summary["contrast_sets"] else ""
     _headline(
         out,
         "prepared",
-        f"{counted(summary['paragraphs'], 'paragraph')} of {counted(summary['articles'], 'article')}{sets}: "
+        f"{counted(summary['paragraphs'], 'paragraph')} of {sources_told(summary)}: "
         f"{splits['train']['paragraphs']:,} to train on, {splits['test']['paragraphs']:,} held out",
         seconds,
     )

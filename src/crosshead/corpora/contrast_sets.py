@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from crosshead.corpora.paragraph_lines import Line, check_section_type, read_lines
 from crosshead.errors import DataError
+
+WHAT = "contrast sets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,8 @@ def read_contrast_sets(path: Path) -> list[ContrastParagraph]:
     DataError
         If the file cannot be read or a line is no contrast paragraph; names the line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"contrast sets {path} cannot be read: {error.strerror}; set corpus.contrast_sets") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"contrast sets {path} are not in UTF-8: {error}; save the file again as that") from error
-    return [_parse(line, number, path) for number, line in enumerate(lines, 1) if line.strip()]
+    lines = read_lines(path, WHAT, setting="corpus.contrast_sets", keys="set_id, paragraph, text …")
+    return [_parse(line) for line in lines]
 
 
 def check_contrast_sets(
@@ -49,8 +45,7 @@ def check_contrast_sets(
     seen: dict[tuple[str, int], int] = {}
     for row in contrast_sets:
         where = f"line {row.line} of the contrast sets (paragraph {row.paragraph} of {row.set_id!r})"
-        if row.section_type not in section_types:
-            raise DataError(f"{where} has the section type {row.section_type!r}; allowed: {', '.join(section_types)}")
+        check_section_type(row.section_type, section_types, where)
         if row.set_id in taken:
             raise DataError(f"{where} has the name of an article; rename the set, ids must differ")
         first = seen.setdefault((row.set_id, row.paragraph), row.line)
@@ -58,25 +53,13 @@ def check_contrast_sets(
             raise DataError(f"{where} is already on line {first}; number the paragraphs of a set")
 
 
-def _parse(line: str, number: int, path: Path) -> ContrastParagraph:
-    where = f"line {number} of contrast sets {path}"
-    try:
-        row: Any = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where} is no JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise DataError(f"{where} is {type(row).__name__}; it must be an object with set_id, paragraph, text …")
-    for key, kind in (("set_id", str), ("paragraph", int), ("text", str), ("section_type", str)):
-        if not isinstance(row.get(key), kind):
-            raise DataError(f"{where} has {row.get(key)!r:.80} for {key!r}; it must be {kind.__name__}")
-    if not row["text"].strip():
-        raise DataError(f"{where} has an empty text; write one or remove the line")
+def _parse(line: Line) -> ContrastParagraph:
     return ContrastParagraph(
-        set_id=row["set_id"],
-        paragraph=row["paragraph"],
-        text=row["text"],
-        section_type=row["section_type"],
-        situation=row.get("situation"),
-        setting=row.get("setting"),
-        line=number,
+        set_id=line.need("set_id", str),
+        paragraph=line.need("paragraph", int),
+        text=line.text(),
+        section_type=line.need("section_type", str),
+        situation=line.row.get("situation"),
+        setting=line.row.get("setting"),
+        line=line.number,
     )

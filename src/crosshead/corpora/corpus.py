@@ -19,6 +19,7 @@ from crosshead.corpora.annotations import Place, Verdicts
 from crosshead.corpora.contrast_sets import ContrastParagraph
 from crosshead.errors import DataError
 from crosshead.taxonomy import HeadingMatch
+from crosshead.text import counted
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features
@@ -27,13 +28,15 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "test")
 SUMMARY = "corpus.json"
+ARTICLE, CONTRAST_SET, SINGLE = "article", "contrast_set", "single"
+"""Where a row comes from. A single paragraph belongs to nothing, and is only trained on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One labelled paragraph: the columns of the table.
 
-    ``start`` and ``end`` are offsets into the article's source; a contrast paragraph is its own source.
+    ``start`` and ``end`` are offsets into the article's source; a contrast or single paragraph is its own.
     """
 
     paragraph_id: str
@@ -105,7 +108,7 @@ def contrast_rows(contrast_sets: Iterable[ContrastParagraph]) -> list[Row]:
             conflict=_word(item.situation),
             date=None,
             language=None,
-            origin="contrast_set",
+            origin=CONTRAST_SET,
             group_id=item.set_id,
         )
         for item in sorted(contrast_sets, key=lambda item: (order[item.set_id], item.paragraph))
@@ -131,7 +134,7 @@ def _article_row(
         conflict=_word(article.metadata.get("conflict")),
         date=_word(article.metadata.get("date")),
         language=_word(article.metadata.get("language")),
-        origin="article",
+        origin=ARTICLE,
         group_id=article.article_id,
     )
 
@@ -172,6 +175,15 @@ def digest_rows(rows: Mapping[str, Sequence[Row]]) -> str:
             line = json.dumps(cells, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
             digest.update(f"{line}\n".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
+
+
+def sources_told(summary: Mapping[str, Any]) -> str:
+    """Say what a table was made of: articles, and contrast sets and single paragraphs where there are any."""
+    told = [counted(summary["articles"], "article")]
+    for name, one in (("contrast_sets", "contrast set"), ("single_paragraphs", "single paragraph")):
+        if n := summary.get(name):
+            told.append(counted(n, one))
+    return ", ".join(told)
 
 
 def write_table(table: DatasetDict, summary: Mapping[str, Any], folder: Path) -> None:

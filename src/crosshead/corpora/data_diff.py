@@ -22,12 +22,15 @@ from typing import Any
 from crosshead.articles import Article
 from crosshead.corpora.annotations import Annotation, count_votes, is_settlement, read_annotations
 from crosshead.corpora.contrast_sets import read_contrast_sets
+from crosshead.corpora.single_paragraphs import read_single_paragraphs
 from crosshead.errors import DataError
 from crosshead.readers import read_articles
 from crosshead.text import text_digest
 
-ARTICLES, ANNOTATIONS, CONTRAST_SETS = "articles", "annotations.csv", "contrast_sets.jsonl"
-CONTRAST_ANNOTATOR = "contrast set"
+ARTICLES, ANNOTATIONS = "articles", "annotations.csv"
+CONTRAST_SETS, SINGLE_PARAGRAPHS = "contrast_sets.jsonl", "single_paragraphs.jsonl"
+CONTRAST_ANNOTATOR, SINGLE_ANNOTATOR = "contrast set", "single paragraph"
+"""Who gives a label where no reader is named."""
 GIT_SECONDS = 120.0
 LEAST_SIMILARITY = 0.5
 """Share of common words from which a paragraph counts as edited, not as removed and another one added."""
@@ -38,7 +41,7 @@ Labels = Mapping[tuple[str, int], Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Version:
-    """Articles with what people say of their paragraphs. A contrast set counts as an article."""
+    """Articles with what people say of their paragraphs. A contrast set or a single paragraph counts as an article."""
 
     name: str
     articles: Mapping[str, Article]
@@ -176,6 +179,14 @@ def read_folder(folder: Path, name: str, *, path: str = "data") -> Version:
             for i, row in enumerate(members):
                 labels[set_id, i] = {CONTRAST_ANNOTATOR: row.section_type}
                 decided[set_id, i] = row.section_type
+    if data and (data / SINGLE_PARAGRAPHS).is_file():
+        for item in read_single_paragraphs(data / SINGLE_PARAGRAPHS):
+            place = (item.paragraph_id, 0)
+            articles[item.paragraph_id] = Article.from_texts([item.text], article_id=item.paragraph_id)
+            labels[place] = dict(item.votes)
+            if item.section_type is not None:
+                decided[place] = item.section_type
+                labels[place] = labels[place] or {SINGLE_ANNOTATOR: item.section_type}
     return Version(name, articles, dict(labels), decided)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crosshead.corpora.corpus import ARTICLE, SINGLE
 from crosshead.corpora.splits import Folds, folds
 from crosshead.encoders.tuned import Tuned
 from crosshead.errors import DataError
@@ -37,7 +38,7 @@ def rows_where(columns: Columns, name: str, value: Any) -> NDArray[np.int64]:
 def to_paragraphs(columns: Columns, section_types: Sequence[str]) -> Paragraphs:
     """Encode section types in taxonomy order and count the paragraphs of each article.
 
-    The paragraphs of a contrast set are no article: each counts as one of its own.
+    The paragraphs of a contrast set are no article: each counts as one of its own, and so does a single paragraph.
 
     Raises
     ------
@@ -51,7 +52,8 @@ def to_paragraphs(columns: Columns, section_types: Sequence[str]) -> Paragraphs:
             f"{list(section_types)}; prepare it again with this taxonomy: crosshead prepare"
         )
     y = np.array([number[name] for name in columns["section_type"]], dtype=np.int64)
-    return Paragraphs(list(columns["text"]), y, article_lengths(columns), list(columns["article_id"]))
+    is_single = np.array([origin == SINGLE for origin in columns["origin"]], dtype=bool)
+    return Paragraphs(list(columns["text"]), y, article_lengths(columns), list(columns["article_id"]), is_single)
 
 
 def folds_of(columns: Columns, n_folds: int, seed: int, tuned: Tuned | None = None) -> Folds:
@@ -107,15 +109,15 @@ def refuse_seen(columns: Columns, tuned: Tuned | None) -> None:
 
 
 def article_lengths(columns: Columns) -> list[int]:
-    """Count the paragraphs of each article in order; contrast paragraphs count one by one."""
+    """Count the paragraphs of each article in order; contrast and single paragraphs count one by one."""
     lengths: list[int] = []
     before = None
     for article_id, origin in zip(columns["article_id"], columns["origin"], strict=True):
-        if origin == "article" and article_id == before:
+        if origin == ARTICLE and article_id == before:
             lengths[-1] += 1
         else:
             lengths.append(1)
-        before = article_id if origin == "article" else None
+        before = article_id if origin == ARTICLE else None
     return lengths
 
 

@@ -32,7 +32,7 @@ def label_notes(rows: Sequence[Row], taxonomy: Taxonomy, counts: Mapping[str, An
             f"{_n(n, 'paragraph')} {'has no label and is' if n == 1 else 'have no label and are'} left out of the table"
         )
     if n := counts["disputed"]:
-        notes.append(f"{n} of them because {'its' if n == 1 else 'their'} annotators are divided equally")
+        notes.append(f"{n} of them because {'its' if n == 1 else 'their'} readers are divided")
     for name in taxonomy.section_types:
         if not any(row.section_type == name for row in rows):
             notes.append(f"section type {name!r} labels no paragraph: it can be neither learned nor tagged")
@@ -59,6 +59,17 @@ def boilerplate_notes(rows: Sequence[Row], grouping: Grouping) -> list[str]:
         f"{_n(n, 'paragraph')} {'returns' if n == 1 else 'return'} in many articles, such as {example!r}; "
         f"{'it is' if n == 1 else 'they are'} boilerplate and left out of the table"
     ]
+
+
+def left_out_notes(left_out: Sequence[tuple[str, str, float]]) -> list[str]:
+    """Say which single paragraphs are not trained on because they repeat what is tested."""
+    if not left_out:
+        return []
+    n, (first, second, _) = len(left_out), left_out[0]
+    repeats, them = (
+        ("repeats a held-out paragraph and is", "it") if n == 1 else ("repeat held-out paragraphs and are", "them")
+    )
+    return [f"{_n(n, 'single paragraph')} {repeats} left out, such as {first!r} of {second!r}; leaks.md lists {them}"]
 
 
 def leak_notes(leaks: Leaks) -> list[str]:

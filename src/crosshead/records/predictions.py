@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead.corpora.corpus import write_file
+from crosshead.corpora.corpus import ARTICLE, CONTRAST_SET, write_file
 from crosshead.errors import DataError
 from crosshead.text import counted, text_digest
 
 FILE = "predictions.parquet"
 MODEL = "model"
-ARTICLE = "article"
 FORMAT = 1
 _META = b"crosshead"
 _WORDS = ("paragraph_id", "article_id", "origin", "text_digest", "section_type")
@@ -66,7 +65,7 @@ class Predictions:
 
     def of_contrast_sets(self) -> Predictions:
         """Return the rows of contrast sets."""
-        return self.rows([i for i, origin in enumerate(self.origins) if origin != ARTICLE])
+        return self.rows([i for i, origin in enumerate(self.origins) if origin == CONTRAST_SET])
 
     def rows(self, chosen: Sequence[int]) -> Predictions:
         """Return some rows, in the given order."""

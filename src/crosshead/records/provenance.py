@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from crosshead import bundle
-from crosshead.corpora.corpus import SUMMARY
+from crosshead.corpora.corpus import SUMMARY, sources_told
 from crosshead.errors import CrossheadError, TrackingError
 from crosshead.records.mlflow_store import explained
 from crosshead.records.runs import FoundRun, RunFinder
@@ -143,8 +143,7 @@ def _data(finder: RunFinder, found: FoundRun, tags: Mapping[str, str], about: Ma
     if not summary:
         yield Link("corpus", "not recorded: the run was not evaluated")
         return
-    sets = f", {summary['contrast_sets']:,} contrast sets" if summary.get("contrast_sets") else ""
-    told = f"{counted(summary['articles'], 'article')}{sets}, {counted(summary['paragraphs'], 'paragraph')}"
+    told = f"{sources_told(summary)}, {counted(summary['paragraphs'], 'paragraph')}"
     yield Link("corpus", told, summary.get("digest") == digest)
     for split, counts in summary["splits"].items():
         types = ", ".join(f"{name} {n:,}" for name, n in counts["section_types"].items())

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from crosshead import bundle
 from crosshead.corpora import labelled
-from crosshead.corpora.corpus import SUMMARY, read_summary, read_table, write_file
+from crosshead.corpora.corpus import SUMMARY, read_summary, read_table, sources_told, write_file
 from crosshead.encoders.open import open_encoder
 from crosshead.errors import BundleError, DataError
 from crosshead.evaluation.bootstrap import Interval
@@ -289,7 +289,7 @@ def _facts(settings: Settings, tagger: Tagger, summary: Mapping[str, Any], recor
         "views": ", ".join(f"{view.name} ({view.kind}, {view.head.kind})" for view in tagger.views),
         "temperature": f"{tagger.temperature:.3f}",
         "decoder": f"{tagger.transitions.kind}, weight {tagger.transitions.spec.weight:g}",
-        "paragraph table": str(summary["digest"])[:12],
+        "paragraph table": f"{str(summary['digest'])[:12]}, of {sources_told(summary)}",
         "bundle": str(record["bundle_digest"])[:12],
         "MLflow run": str(record.get("run_id") or "not recorded"),
     }

@@ -1,4 +1,4 @@
-"""Articles, annotations and contrast sets become the paragraph table."""
+"""Articles, annotations, contrast sets and single paragraphs become the paragraph table."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from crosshead.corpora.annotations import (
 )
 from crosshead.corpora.contrast_sets import ContrastParagraph, check_contrast_sets, read_contrast_sets
 from crosshead.corpora.corpus import (
+    ARTICLE,
+    CONTRAST_SET,
+    SINGLE,
     SPLITS,
     Row,
     article_rows,
@@ -32,6 +35,14 @@ from crosshead.corpora.corpus import (
 from crosshead.corpora.duplicates import Grouping, group_articles
 from crosshead.corpora.heading_labels import HeadingReport, label_by_headings, report_headings
 from crosshead.corpora.leaks import Leaks, find_leaks
+from crosshead.corpora.single_paragraphs import (
+    Joined,
+    SingleParagraph,
+    check_single_paragraphs,
+    join,
+    read_single_paragraphs,
+    single_rows,
+)
 from crosshead.corpora.splits import TestSplit, check_apart, split_given, split_test
 from crosshead.errors import ConfigError, DataError
 from crosshead.readers.files import ArticleStream, read_articles
@@ -40,9 +51,7 @@ from crosshead.readers.inputs import Unreadable, below
 from crosshead.settings import telling
 
 if TYPE_CHECKING:
-    import numpy as np
     from datasets import DatasetDict
-    from numpy.typing import NDArray
 
     from crosshead.articles import Article
     from crosshead.schema import Settings
@@ -68,6 +77,8 @@ class Prepared:
     settings: Mapping[str, Any]
     notes: Sequence[str]
     """What a user should know, each in a sentence."""
+    left_out: Sequence[tuple[str, str, float]] = ()
+    """(paragraph_id, held-out paragraph_id, similarity) of the single paragraphs that repeat what is tested."""
     unreadable: Sequence[Unreadable] = ()
     """What could not be read and was passed over, because the settings allow that."""
 
@@ -96,13 +107,15 @@ class Prepared:
         }
 
     def leaks_markdown(self) -> str:
-        """Write the leak report, with the articles that were kept together so that nothing leaks."""
+        """Write the leak report, with what was kept together or left out so that nothing leaks."""
         lines = [self.leaks.to_markdown(), "## Articles that were kept together\n"]
         if self.kept_together:
-            lines.append("| paragraph | repeated by | similarity |\n| --- | --- | --- |")
-            lines += [f"| {first} | {second} | {similarity:.2f} |" for first, second, similarity in self.kept_together]
+            lines.append(_pairs("repeated by", self.kept_together))
         else:
             lines.append("None: no paragraph returns in another article.")
+        if self.left_out:
+            lines.append("\n## Single paragraphs that were left out\n")
+            lines.append(_pairs("repeats, of the test split", self.left_out))
         return "\n".join(lines) + "\n"
 
 
@@ -112,6 +125,7 @@ def prepare(
     contrast_sets: Sequence[ContrastParagraph],
     taxonomy: Taxonomy,
     *,
+    single_paragraphs: Sequence[SingleParagraph] = (),
     labels: Labels,
     test_share: float,
     seed: int,
@@ -129,6 +143,8 @@ def prepare(
         Checked against the articles whatever ``labels`` says, and compared with the headings.
     contrast_sets : sequence of ContrastParagraph
     taxonomy : Taxonomy
+    single_paragraphs : sequence of SingleParagraph
+        Only trained on: what is held out is the same without them.
     labels : {"annotations", "headings", "both", "given"}
         Where an article's section types come from; with ``both``, an annotation wins over a heading; with ``given``,
         the articles' own table names them.
@@ -162,7 +178,10 @@ def prepare(
             "corpus.labels is 'annotations' but there are none; set corpus.annotations, or corpus.labels=headings"
         )
     check_annotations(annotations, articles, taxonomy.section_types)
-    check_contrast_sets(contrast_sets, [article.article_id for article in articles], taxonomy.section_types)
+    names = [article.article_id for article in articles]
+    check_contrast_sets(contrast_sets, names, taxonomy.section_types)
+    names += [item.set_id for item in contrast_sets]
+    check_single_paragraphs(single_paragraphs, names, taxonomy.section_types)
     verdicts = count_votes(annotations)
     by_heading = label_by_headings(articles, taxonomy)
     headings = report_headings(articles, taxonomy, by_heading, verdicts.section_types)
@@ -172,23 +191,31 @@ def prepare(
 
     ids = [row.article_id for row in found]
     grouping = group_articles([row.text for row in found], ids, threshold=duplicate_threshold)
+    everywhere = {_id(found, position) for position in grouping.boilerplate}
     if boilerplate == "keep":
         grouping = replace(grouping, boilerplate=frozenset())
     rows = _group(found, grouping)
     split = _split(rows, test_share, seed) if test_ids is None else split_given([r.article_id for r in rows], test_ids)
-    leaks = _find_leaks(rows, split.is_test.tolist(), duplicate_threshold)
+    singles = single_rows(single_paragraphs)
+    joined = join(rows, split.is_test.tolist(), singles, duplicate_threshold, everywhere)
+    leaks = _find_leaks(joined.rows, joined.is_test, duplicate_threshold)
     if test_ids is None and boilerplate == "leave_out":
         leaks.check()
 
-    counts = _count(articles, contrast_sets, rows, grouping)
-    counts["unlabelled"] = headings.n_paragraphs + len(contrast_sets) - len(found)
-    counts["disputed"] = len(verdicts.disputed) if labels != "headings" else 0
+    n_disputed = len(single_paragraphs) - len(singles)
+    counts = _count(articles, contrast_sets, joined.rows, grouping)
+    counts["unlabelled"] = headings.n_paragraphs + len(contrast_sets) - len(found) + n_disputed
+    counts["disputed"] = (len(verdicts.disputed) if labels != "headings" else 0) + n_disputed
     return Prepared(
-        rows={"train": _where(rows, ~split.is_test), "test": _where(rows, split.is_test)},
+        rows={"train": _side(joined, is_test=False), "test": _side(joined, is_test=True)},
         section_types=taxonomy.section_types,
         headings=headings,
         leaks=leaks,
-        kept_together=[(_id(found, pair.first), _id(found, pair.second), pair.similarity) for pair in grouping.pairs],
+        kept_together=[
+            *((_id(found, pair.first), _id(found, pair.second), pair.similarity) for pair in grouping.pairs),
+            *joined.kept_together,
+        ],
+        left_out=joined.left_out,
         counts=counts,
         settings={
             "labels": labels,
@@ -198,10 +225,11 @@ def prepare(
         },
         notes=[
             *(notes.given_notes(articles) if labels == "given" else []),
-            *notes.label_notes(found, taxonomy, counts),
-            *notes.unlearned_notes(found, test_ids),
+            *notes.label_notes([*found, *singles], taxonomy, counts),
+            *notes.unlearned_notes([*found, *singles], test_ids),
             *notes.boilerplate_notes(found, grouping),
             *split.notes,
+            *notes.left_out_notes(joined.left_out),
             *notes.leak_notes(leaks),
         ],
     )
@@ -226,6 +254,7 @@ def run(settings: Settings, report: Report = lambda what, done, total: None) -> 
         _without_skipped(annotations, articles, stream.unreadable),
         read_contrast_sets(root / corpus.contrast_sets) if corpus.contrast_sets else [],
         settings.taxonomy,
+        single_paragraphs=read_single_paragraphs(root / corpus.single_paragraphs) if corpus.single_paragraphs else (),
         labels=corpus.labels,
         test_share=corpus.test_share,
         seed=settings.seed,
@@ -326,8 +355,13 @@ def _find_leaks(rows: Sequence[Row], is_test: Sequence[bool], threshold: float) 
     )
 
 
-def _where(rows: Sequence[Row], mask: NDArray[np.bool_]) -> list[Row]:
-    return [row for row, wanted in zip(rows, mask.tolist(), strict=True) if wanted]
+def _side(joined: Joined, *, is_test: bool) -> list[Row]:
+    return [row for row, tested in zip(joined.rows, joined.is_test, strict=True) if tested is is_test]
+
+
+def _pairs(title: str, pairs: Sequence[tuple[str, str, float]]) -> str:
+    rows = [f"| {first} | {second} | {similarity:.2f} |" for first, second, similarity in pairs]
+    return "\n".join([f"| paragraph | {title} | similarity |", "| --- | --- | --- |", *rows])
 
 
 def _id(rows: Sequence[Row], position: int) -> str:
@@ -343,6 +377,7 @@ def _count(
     return {
         "articles": len(articles),
         "contrast_sets": len({item.set_id for item in contrast_sets}),
+        "single_paragraphs": sum(row.origin == SINGLE for row in rows),
         "paragraphs": len(rows),
         "boilerplate": len(grouping.boilerplate),
         "left_out": dict(sorted(left_out.items())),
@@ -353,8 +388,9 @@ def _describe_split(rows: Sequence[Row], section_types: Sequence[str]) -> dict[s
     n_of_type = Counter(row.section_type for row in rows)
     return {
         "paragraphs": len(rows),
-        "articles": len({row.article_id for row in rows if row.origin == "article"}),
-        "contrast_sets": len({row.article_id for row in rows if row.origin == "contrast_set"}),
+        "articles": len({row.article_id for row in rows if row.origin == ARTICLE}),
+        "contrast_sets": len({row.article_id for row in rows if row.origin == CONTRAST_SET}),
+        "single_paragraphs": sum(row.origin == SINGLE for row in rows),
         "groups": len({row.group_id for row in rows}),
         "section_types": {name: n_of_type[name] for name in section_types},
         "label_sources": dict(sorted(Counter(row.label_source for row in rows).items())),

@@ -22,7 +22,7 @@ class CurvePoint:
     """What a blend trained on part of the articles says of the held-out rows."""
 
     n_articles: int
-    """Articles and contrast sets trained on, on average over the folds."""
+    """Articles and contrast sets trained on, on average over the folds; single paragraphs are trained on besides."""
     rows: NDArray[np.int64]
     proba: Floats
 
@@ -30,20 +30,23 @@ class CurvePoint:
 def learning_curve(
     feats: Mapping[str, Features],
     y: NDArray[np.int64],
-    article_ids: Sequence[str],
+    article_ids: NDArray[np.str_],
     folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
     n_section_types: int,
     *,
     shares: Sequence[float],
     seed: int,
+    always: NDArray[np.bool_],
 ) -> list[CurvePoint]:
     """Train on a growing share of each fold's articles, smaller shares inside larger ones.
 
-    A share that lacks a section type altogether is left out.
+    A share that lacks a section type altogether is left out. Rows that are ``always`` trained on belong to no article:
+    they are in every part, and not counted.
     """
-    articles, asked = np.asarray(article_ids), [test for _, test in folds[:N_FOLDS]]
+    asked = [test for _, test in folds[:N_FOLDS]]
     drawn = [
-        [_part(articles, train, share, seed + i) for i, (train, _) in enumerate(folds[:N_FOLDS])] for share in shares
+        [_part(article_ids, train, always[train], share, seed + i) for i, (train, _) in enumerate(folds[:N_FOLDS])]
+        for share in shares
     ]
     drawn = [parts for parts in drawn if all(len(np.unique(y[rows])) == n_section_types for rows, _ in parts)]
     jobs = [(learned, test) for parts in drawn for (learned, _), test in zip(parts, asked, strict=True)]
@@ -65,11 +68,11 @@ def learning_curve(
 
 
 def _part(
-    articles: NDArray[np.str_], train: NDArray[np.int64], share: float, seed: int
+    articles: NDArray[np.str_], train: NDArray[np.int64], always: NDArray[np.bool_], share: float, seed: int
 ) -> tuple[NDArray[np.int64], int]:
-    names = np.unique(articles[train])
+    names = np.unique(articles[train[~always]])
     drawn = np.random.default_rng(seed).permutation(names)[: max(1, round(share * len(names)))]
-    return train[np.isin(articles[train], drawn)], len(drawn)
+    return train[always | np.isin(articles[train], drawn)], len(drawn)
 
 
 def _blend(

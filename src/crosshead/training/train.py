@@ -52,7 +52,9 @@ class Paragraphs:
     lengths: list[int]
     """Paragraphs of each article in order; a paragraph without an article counts as an article of one."""
     article_ids: list[str]
-    """The article, or contrast set, of each paragraph: what is resampled together."""
+    """The article, contrast set or single paragraph that each belongs to: what is resampled together."""
+    is_single: NDArray[np.bool_] | None = None
+    """Which belong to no article and no contrast set: a learning curve neither counts nor draws them; None for none."""
 
     @property
     def articles(self) -> list[list[str]]:
@@ -64,7 +66,9 @@ class Paragraphs:
         """Return some articles: rows in order, those of an article together."""
         article = np.repeat(np.arange(len(self.lengths)), self.lengths)[rows]
         lengths = [int(n) for n in np.bincount(article, minlength=len(self.lengths)) if n]
-        return Paragraphs([self.texts[i] for i in rows], self.y[rows], lengths, [self.article_ids[i] for i in rows])
+        is_single = None if self.is_single is None else self.is_single[rows]
+        ids = [self.article_ids[i] for i in rows]
+        return Paragraphs([self.texts[i] for i in rows], self.y[rows], lengths, ids, is_single)
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit together."""
@@ -187,13 +191,15 @@ def _curve(
     """Draw the learning curve; its last point is what cross-validation measured on the same folds."""
     if not shares:
         return ()
+    ids = np.asarray(paragraphs.article_ids)
+    is_single = np.zeros(len(ids), dtype=bool) if paragraphs.is_single is None else paragraphs.is_single
     with threadpool_limits(1):
         points = learning_curve(
-            feats, paragraphs.y, paragraphs.article_ids, folds, out_of_fold.shape[1], shares=shares, seed=seed
+            feats, paragraphs.y, ids, folds, out_of_fold.shape[1], shares=shares, seed=seed, always=is_single
         )
-    ids = np.asarray(paragraphs.article_ids)
     rows = np.concatenate([test for _, test in folds[:N_FOLDS]])
-    n_articles = round(float(np.mean([len(np.unique(ids[train_rows])) for train_rows, _ in folds[:N_FOLDS]])))
+    drawn = [np.unique(ids[learned[~is_single[learned]]]) for learned, _ in folds[:N_FOLDS]]
+    n_articles = round(float(np.mean([len(names) for names in drawn])))
     return (*points, CurvePoint(n_articles, rows, out_of_fold[np.searchsorted(asked, rows)]))
 
 
