@@ -250,7 +250,7 @@ def test_the_real_stages_under_dvc(root: Path, tmp_path: Path) -> None:
     config = folder / "conf" / "config.yaml"
     text = config.read_text(encoding="utf-8")
     config.write_text(
-        text.replace("encoder: minilm", "encoder: tfidf").replace("views: blend", "views: tfidf"), encoding="utf-8"
+        text.replace("encoder: minilm", "encoder: tfidf").replace("views: sentences", "views: tfidf"), encoding="utf-8"
     )
     shutil.copytree(root / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
     articles = sorted((root / "data" / "articles").glob("*.md"))[::4]

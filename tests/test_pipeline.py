@@ -113,16 +113,16 @@ def test_the_words_alone_are_learnt_alike_with_and_without_vectors_beside_them(r
 @pytest.mark.parametrize(
     ("overrides", "name"),
     [
-        ([], "all-MiniLM-L6-v2 · paragraph+tfidf"),
-        (["classifier=logreg"], "all-MiniLM-L6-v2 · paragraph+tfidf · classifier=logreg"),
-        (["classifier=linear_svm", "seed=0", "classifier.C=0.1"], "all-MiniLM-L6-v2 · paragraph+tfidf"),
+        ([], "all-MiniLM-L6-v2 · paragraph+sentence+tfidf"),
+        (["classifier=logreg"], "all-MiniLM-L6-v2 · paragraph+sentence+tfidf · classifier=logreg"),
+        (["classifier=linear_svm", "seed=0", "classifier.C=0.1"], "all-MiniLM-L6-v2 · paragraph+sentence+tfidf"),
         (
             ["classifier=logreg", "classifier.C=0.1", "experiment=default"],
-            "all-MiniLM-L6-v2 · paragraph+tfidf · classifier=logreg · classifier.C=0.1 · experiment=default",
+            "all-MiniLM-L6-v2 · paragraph+sentence+tfidf · classifier=logreg · classifier.C=0.1 · experiment=default",
         ),
         (["encoder=tfidf", "views=tfidf", "tracking=none", "model_dir=models/b"], "tfidf · tfidf"),
-        (["tracking.uri=https://anna:secret@runs.example"], "all-MiniLM-L6-v2 · paragraph+tfidf"),
-        (["corpus.articles=[mine/*.md]"], "all-MiniLM-L6-v2 · paragraph+tfidf · corpus.articles=[mine/*.md]"),
+        (["tracking.uri=https://anna:secret@runs.example"], "all-MiniLM-L6-v2 · paragraph+sentence+tfidf"),
+        (["corpus.articles=[mine/*.md]"], "all-MiniLM-L6-v2 · paragraph+sentence+tfidf · corpus.articles=[mine/*.md]"),
     ],
 )
 def test_a_run_is_named_by_what_tells_it_from_others(root: Path, overrides: list[str], name: str) -> None:
@@ -132,7 +132,7 @@ def test_a_run_is_named_by_what_tells_it_from_others(root: Path, overrides: list
 def test_the_name_of_a_run_stays_short(root: Path) -> None:
     long = [f"corpus.articles=[{'a' * 200}.md]", "seed=3", "views.tfidf.weight=0.31", "views.paragraph.weight=0.44"]
     name = train.run_name(load_settings(long, root))
-    assert name.startswith("all-MiniLM-L6-v2 · paragraph+tfidf · corpus.articles=[aaa")
+    assert name.startswith("all-MiniLM-L6-v2 · paragraph+sentence+tfidf · corpus.articles=[aaa")
     assert name.endswith("a… · seed=3 · …")
     assert len(name) <= 120
 

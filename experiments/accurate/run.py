@@ -33,10 +33,10 @@ FIRST = "default"
 TUNED = "tuned"
 ARMS: dict[str, list[str]] = {
     FIRST: [],
-    "sentences": ["experiment=sentences"],
-    "frozen": ["experiment=accurate"],
+    "sentences": ["views=sentences"],
+    "frozen": ["experiment=accurate", "views=blend"],
     "frozen, sentences": ["experiment=accurate", "views=sentences"],
-    TUNED: ["encoder=finetuned", "encoder.source=models/accurate/encoder"],
+    TUNED: ["encoder=finetuned", "encoder.source=models/accurate/encoder", "views=blend"],
     "tuned, sentences": ["encoder=finetuned", "encoder.source=models/accurate/encoder", "views=sentences"],
 }
 """Overrides of `crosshead train`."""

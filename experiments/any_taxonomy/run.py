@@ -28,9 +28,9 @@ SECTION_TYPES = ["background", "objective", "method", "result", "other"]
 MINILM_ALONE = ["views=embedding", "classifier=logreg", "classifier.C=1"]
 WORDS_ALONE = ["encoder=tfidf", "views=tfidf"]
 VARIANTS = {
-    "own text: MiniLM + words": ["decoder=none"],
-    "own text + sequence": ["decoder=sequence"],
-    "own text + neighbours": ["decoder=neighbours"],
+    "own text: MiniLM + words": ["views=blend", "decoder=none"],
+    "own text + sequence": ["views=blend", "decoder=sequence"],
+    "own text + neighbours": ["views=blend", "decoder=neighbours"],
     "MiniLM + LogisticRegression": [*MINILM_ALONE, "decoder=none"],
     "MiniLM + LogisticRegression + sequence": [*MINILM_ALONE, "decoder=sequence"],
     "words + sequence": [*WORDS_ALONE, "decoder=sequence"],

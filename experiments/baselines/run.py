@@ -2,9 +2,8 @@
 
     python experiments/baselines/run.py PARAGRAPHS.jsonl [NAME=BUNDLE …]
 
-After `crosshead run corpus.single_paragraphs=null`. PARAGRAPHS is as in ../real_text and only judged on. The stock
-encoder with a logistic regression is trained here, if it is not there yet. NAME=BUNDLE is a further tagger. Nothing of
-the real text is written anywhere.
+After `crosshead run`. PARAGRAPHS is as in ../real_text and only judged on. The stock encoder with a logistic regression
+is trained here, if it is not there yet. NAME=BUNDLE is a further tagger. Nothing of the real text is written anywhere.
 """
 
 from __future__ import annotations

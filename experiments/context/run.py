@@ -38,7 +38,7 @@ VARIANTS = {
 
 
 def main(real: str = "") -> None:
-    settings = load_settings([], HERE.parents[1])
+    settings = load_settings(["views=blend"], HERE.parents[1])
     data = read_data(settings)
     result = train(
         data.paragraphs,

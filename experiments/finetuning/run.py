@@ -62,7 +62,15 @@ def make(root: Path, name: str) -> None:
         crosshead(root, "finetune", "tracking=none", f"finetune.output={encoder.relative_to(root)}", *chosen)
     if not (model / "bundle").is_dir():
         encoders = ["encoder=finetuned", f"encoder.source={encoder.relative_to(root)}"] if chosen is not None else []
-        crosshead(root, "train", "tracking=none", f"model_dir={model.relative_to(root)}", "curve_shares=[]", *encoders)
+        crosshead(
+            root,
+            "train",
+            "tracking=none",
+            f"model_dir={model.relative_to(root)}",
+            "curve_shares=[]",
+            "views=blend",
+            *encoders,
+        )
 
 
 def crosshead(root: Path, *arguments: str) -> None:

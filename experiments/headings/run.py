@@ -37,7 +37,7 @@ N_DRAWS = 200
 
 
 def main(paragraphs: str) -> None:
-    settings = load_settings([], ROOT)
+    settings = load_settings(["views=blend"], ROOT)
     tables = {split: labelled.columns_of(table) for split, table in read_table(settings.prepared_dir).items()}
     tables = {split: labelled.take(c, labelled.rows_where(c, "origin", "article")) for split, c in tables.items()}
     rows = [json.loads(line) for line in Path(paragraphs).read_text(encoding="utf-8").splitlines()]

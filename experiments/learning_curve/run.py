@@ -37,7 +37,7 @@ Floats = NDArray[np.float64]
 
 
 def main(paragraphs: str) -> None:
-    settings = load_settings([], ROOT)
+    settings = load_settings(["views=blend"], ROOT)
     types = list(settings.taxonomy.section_types)
     tables = {split: labelled.columns_of(table) for split, table in read_table(settings.prepared_dir).items()}
     tables["test"] = labelled.take(tables["test"], labelled.rows_where(tables["test"], "origin", "article"))

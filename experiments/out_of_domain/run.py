@@ -1,6 +1,7 @@
 """Measure how well simple scores tell text of another kind from text of the model's own kind.
 
-    crosshead run corpus.single_paragraphs=null && python experiments/out_of_domain/run.py [PARAGRAPHS.jsonl]
+    crosshead run corpus.single_paragraphs=null views=blend
+    python experiments/out_of_domain/run.py [PARAGRAPHS.jsonl]
 
 PARAGRAPHS is as in ../real_text and only judged on. `texts.jsonl` holds the texts of another kind, written for this
 study. Scores are chosen by one half of the texts and of the held-out articles, and reported on the other half.
