@@ -120,6 +120,7 @@ def test_lines_become_paragraphs(tmp_path: Path) -> None:
         ({**GOOD, "section_type": ["war"]}, r"has \['war'\] for 'section_type'; it must be str"),
         ({**GOOD, "votes": ["war"]}, r"has \['war'\] for 'votes'; it must give each reader's section type"),
         ({**GOOD, "votes": {"anna": None}}, r"for 'votes'; it must give each reader's section type"),
+        ({**GOOD, "votes": 0}, r"has 0 for 'votes'; it must give each"),
         ({**GOOD, "batch": 1}, r"has 1 for 'batch'; it must be str"),
         ({**GOOD, "setting": 1}, r"has 1 for 'setting'; it must be str"),
         ({**GOOD, "about": {}}, r"has \{\} for 'about'; it must be str"),

@@ -127,13 +127,8 @@ def join(
     held_out = [row for row, tested in zip(rows, is_test, strict=True) if tested]
     left_out = _repeated(held_out, singles, threshold)
     kept = [row for row in singles if row.paragraph_id not in left_out]
-    trained = [row for row, tested in zip(rows, is_test, strict=True) if not tested]
-    trained = [row for row in trained if row.paragraph_id not in boilerplate] + kept
-    pairs = [
-        (trained[pair.first], trained[pair.second], pair.similarity)
-        for pair in near_duplicates([row.text for row in trained], threshold)
-        if SINGLE in (trained[pair.first].origin, trained[pair.second].origin)
-    ]
+    learned = [row for row, tested in zip(rows, is_test, strict=True) if not tested]
+    pairs = _connecting([*(row for row in learned if row.paragraph_id not in boilerplate), *kept], threshold)
     names = [*sorted({row.group_id for row in rows}), *sorted(row.group_id for row in kept)]
     group_of = _merged(names, [(first.group_id, second.group_id) for first, second, _ in pairs])
     return Joined(
@@ -159,6 +154,13 @@ def _repeated(held_out: Sequence[Row], singles: Sequence[Row], threshold: float)
     return found
 
 
+def _connecting(rows: Sequence[Row], threshold: float) -> list[tuple[Row, Row, float]]:
+    """Pair the rows that repeat each other, where one at least is a single paragraph."""
+    pairs = near_duplicates([row.text for row in rows], threshold)
+    found = [(rows[pair.first], rows[pair.second], pair.similarity) for pair in pairs]
+    return [pair for pair in found if SINGLE in (pair[0].origin, pair[1].origin)]
+
+
 def _same_words(pairs: Sequence[Duplicate], n_held_out: int) -> list[Duplicate]:
     return [pair for pair in pairs if pair.first >= n_held_out and pair.similarity == 1]
 
@@ -176,7 +178,7 @@ def _parse(line: Line) -> SingleParagraph:
         raise DataError(f"{line.where} has an empty paragraph_id; give each paragraph one of its own")
     if "section_type" not in line.row:
         raise DataError(f"{line.where} has no section_type; name one, or null where readers disagree")
-    votes = line.row.get("votes") or {}
+    votes = {} if line.row.get("votes") is None else line.row["votes"]
     if not isinstance(votes, dict) or not all(isinstance(said, str) for said in votes.values()):
         raise DataError(f"{line.where} has {votes!r:.80} for 'votes'; it must give each reader's section type")
     return SingleParagraph(
