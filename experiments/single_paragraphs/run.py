@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosshead.corpora import labelled
-from crosshead.corpora.corpus import SINGLE, read_table
+from crosshead.corpora.corpus import ARTICLE, SINGLE, read_table
 from crosshead.corpora.splits import folds
 from crosshead.encoders.open import open_encoder
 from crosshead.evaluation import evaluate, mcnemar, paired_bootstrap
@@ -36,7 +36,7 @@ BATCHES: dict[str, tuple[str, ...]] = {
     "w18, w19, w20": ("w18-", "w19-", "w20-"),
 }
 VIEWS = ("blend", "sentences")
-UNPLANNED = "w14-"
+UNPLANNED = "w14"
 """Articles that were written without a thought of labels: the likest to real text of all that may be chosen by."""
 MEASURES = ("macro_f1", "accuracy", "log_loss", "ece")
 Floats = NDArray[np.float64]
@@ -76,13 +76,17 @@ def answered(overrides: list[str], name: str, batches: tuple[str, ...], paragrap
         np.savez_compressed(stored, **trained(settings, part, labelled.as_articles(test), [[r["text"]] for r in rows]))
     with np.load(stored) as read:
         proba, asked = dict(read), read["asked"]
-    unplanned = [i for i, row in enumerate(asked) if part["article_id"][row].startswith(UNPLANNED)]
+    unplanned = [i for i, row in enumerate(asked) if is_unplanned(part, row)]
     own = labelled.take(part, asked[unplanned])
     return {
         "held_out": (test["section_type"], test["article_id"], proba["held_out"]),
         "unplanned": (own["section_type"], own["article_id"], proba["out_of_fold"][unplanned]),
         "real": ([row["section_type"] for row in rows], [row["article_id"] for row in rows], proba["real"]),
     }
+
+
+def is_unplanned(part: dict[str, list[Any]], row: int) -> bool:
+    return bool(part["origin"][row] == ARTICLE and part["article_id"][row].startswith(UNPLANNED))
 
 
 def trained(settings: Any, part: dict[str, list[Any]], test: list[list[str]], real: list[list[str]]) -> dict[str, Any]:
