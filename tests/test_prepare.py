@@ -22,6 +22,7 @@ from crosshead.cli import main
 from crosshead.corpora.annotations import Annotation, read_annotations
 from crosshead.corpora.contrast_sets import ContrastParagraph, read_contrast_sets
 from crosshead.corpora.corpus import Row, read_summary, read_table, write_table
+from crosshead.corpora.single_paragraphs import read_single_paragraphs
 from crosshead.corpora.splits import TestSplit, check_apart
 from crosshead.errors import ConfigError, DataError
 from crosshead.readers.files import read_articles
@@ -525,6 +526,7 @@ def shipped(root: Path) -> Prepared:
         read_annotations(root / "data" / "annotations.csv"),
         read_contrast_sets(root / "data" / "contrast_sets.jsonl"),
         Taxonomy.from_mapping(mapping),
+        single_paragraphs=read_single_paragraphs(root / "data" / "single_paragraphs.jsonl"),
         labels="annotations",
         test_share=0.15,
         seed=0,
@@ -559,6 +561,12 @@ def by_genre(rows: Sequence[Row], section_types: Sequence[str]) -> str:
     return a_table(head, body)
 
 
+def by_batch(rows: Sequence[Row], section_types: Sequence[str]) -> str:
+    n_of = Counter((row.article_id.partition("-")[0], row.section_type) for row in rows)
+    batches = sorted({batch for batch, _ in n_of})
+    return a_table(["batch", *section_types], [[b, *(n_of[b, s] for s in section_types)] for b in batches])
+
+
 def agreement(prepared: Prepared) -> str:
     body = [
         (name, found.n_by_heading, found.n_agreed, f"{found.share:.1%}")
@@ -569,20 +577,20 @@ def agreement(prepared: Prepared) -> str:
 
 def by_split(prepared: Prepared) -> str:
     splits = prepared.summary["splits"]
-    columns = ("paragraphs", "articles", "contrast_sets", "groups")
+    columns = ("paragraphs", "articles", "contrast_sets", "single_paragraphs", "groups")
     return a_table(["split", *columns], [[name, *(splits[name][column] for column in columns)] for name in splits])
 
 
 class TestShippedCorpus:
     def test_every_annotation_fits_its_paragraph(self, shipped: Prepared) -> None:
-        assert shipped.counts["unlabelled"] == shipped.counts["disputed"] == 47
+        assert shipped.counts["unlabelled"] == shipped.counts["disputed"] == 47 + 7
         assert not shipped.leaks
         assert shipped.kept_together == []
         assert len(shipped.notes) == 2  # how many are unlabelled, and why
 
     def test_the_test_split_is_balanced(self, shipped: Prepared) -> None:
         for column in ("section_type", "origin", "setting"):
-            counts = Counter(getattr(row, column) for row in all_rows(shipped))
+            counts = Counter(getattr(row, column) for row in all_rows(shipped) if row.origin != "single")
             held_out = Counter(getattr(row, column) for row in shipped.rows["test"])
             for value, count in counts.items():
                 assert held_out[value] / count == pytest.approx(0.15, abs=0.02), (column, value)
@@ -596,6 +604,10 @@ class TestShippedCorpus:
         assert by_setting(from_sets, shipped.section_types) in card
         assert by_genre(from_articles, shipped.section_types) in card
         assert by_split(shipped) in card
+        singles = [row for row in rows if row.origin == "single"]
+        assert by_batch(singles, shipped.section_types) in card
+        n_words = statistics.median(len(row.text.split()) for row in singles)
+        assert f"{len(singles)} single paragraphs in the table, {n_words:.0f} words in the median" in card
         for part, name in ((from_articles, "articles"), (from_sets, "contrast sets")):
             n_words = statistics.median(len(row.text.split()) for row in part)
             n_articles = len({row.article_id for row in part})
