@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,13 @@ from sklearn.svm import LinearSVC
 import tiny
 from crosshead.encoders.graph import GraphEncoder
 from crosshead.errors import ConfigError, DataError
-from crosshead.evaluation.selective import ABSTAIN_ALWAYS
+from crosshead.evaluation.conformal import conformal_quantile
+from crosshead.evaluation.selective import ABSTAIN_ALWAYS, abstention_threshold
 from crosshead.tagging.calibration import apply_temperature
 from crosshead.tagging.decoding import DecoderSpec
 from crosshead.tagging.tagger import read_inputs
 from crosshead.training import views
-from crosshead.training.train import Paragraphs, TrainResult, train
+from crosshead.training.train import CONFORMAL_ALPHA, Paragraphs, TrainResult, train
 
 
 @pytest.fixture(scope="module")
@@ -349,7 +352,7 @@ def test_the_learning_curve_ends_at_what_cross_validation_measured(tiny_graph: P
         np.testing.assert_allclose(point.proba.sum(axis=1), 1.0)
 
 
-def test_single_paragraphs_are_in_every_part_of_the_curve_and_not_counted() -> None:
+def trained_with_singles(risk: float, curve_shares: Sequence[float] = ()) -> tuple[TrainResult, Paragraphs]:
     texts, y, lengths, ids = tiny.training_rows()
     n_types = len(tiny.SECTION_TYPES)
     one_each = [int(np.flatnonzero(y == label)[0]) for label in range(n_types)] * 2
@@ -357,17 +360,36 @@ def test_single_paragraphs_are_in_every_part_of_the_curve_and_not_counted() -> N
     n_articles, n_rows = len(lengths), len(y)
     lengths, ids = [*lengths, *[1] * len(one_each)], [*ids, *(f"s{n}" for n in range(len(one_each)))]
     half = np.concatenate([np.repeat(np.arange(n_articles), lengths[:n_articles]) % 2, np.arange(2).repeat(n_types)])
+    paragraphs = Paragraphs(texts, y, lengths, ids, np.arange(n_rows) >= n_rows - len(one_each))
     result = train(
-        Paragraphs(texts, y, lengths, ids, np.arange(n_rows) >= n_rows - len(one_each)),
+        paragraphs,
         section_types=tiny.SECTION_TYPES,
         views=[views.ViewSpec("v", "tfidf", LogisticRegression(), min_df=1)],
         encoder=None,
         folds=[(np.flatnonzero(half == i), np.flatnonzero(half != i)) for i in range(2)],
         decoder=DecoderSpec(weight=0.0),
         calibrate=True,
-        risk=0.9,
-        curve_shares=[0.05, 0.5],
+        risk=risk,
+        curve_shares=curve_shares,
     )
+    return result, paragraphs
+
+
+def test_single_paragraphs_are_in_every_part_of_the_curve_and_not_counted() -> None:
+    result, paragraphs = trained_with_singles(0.9, [0.05, 0.5])
+    n_articles = len(set(paragraphs.article_ids)) - int(paragraphs.is_single.sum())  # type: ignore[union-attr]
     assert len(result.curve) == 3  # one article has not every section type; with them, every part has
     assert [point.n_articles for point in result.curve] == [1, n_articles // 4, n_articles // 2]
-    assert len(result.curve[0].rows) == n_rows  # they are tested as well
+    assert len(result.curve[0].rows) == len(paragraphs.y)  # they are tested as well
+
+
+def test_confidences_are_chosen_on_articles_and_not_on_single_paragraphs() -> None:
+    result, paragraphs = trained_with_singles(0.4)
+    rows, proba = paragraphs.judged, result.out_of_fold
+    own = paragraphs.take(rows)
+    assert 0 < len(rows) < len(paragraphs.y)
+    assert result.tagger.threshold == abstention_threshold(own.y, proba[rows], risk=0.4, article_ids=own.article_ids)
+    assert result.tagger.conformal_quantile == conformal_quantile(own.y, proba[rows], CONFORMAL_ALPHA)
+    assert result.tagger.conformal_quantile != conformal_quantile(paragraphs.y, proba, CONFORMAL_ALPHA)
+    alone = replace(paragraphs, is_single=np.ones(len(paragraphs.y), dtype=bool))
+    assert alone.judged.tolist() == list(range(len(paragraphs.y)))

@@ -152,9 +152,10 @@ def measure(settings: Settings, data: Data, report: Report = silent) -> Measured
     articles, sets = said.of_articles(), said.of_contrast_sets()
     if not len(articles):
         raise DataError("the test split holds no article; prepare again with a larger corpus.test_share")
-    types, seed, tested = data.section_types, settings.seed, data.tested
+    types, seed, judged = data.section_types, settings.seed, data.tested.judged
+    tested, told = data.tested.take(judged), result.out_of_fold[judged]
     return Measured(
-        cross_validated=evaluate(tested.y, result.out_of_fold, tested.article_ids, types, seed=seed),
+        cross_validated=evaluate(tested.y, told, tested.article_ids, types, seed=seed),
         test=evaluate(articles.y, articles.model, articles.article_ids, types, seed=seed, abstained=articles.abstained),
         set_accuracy=set_accuracy(sets.y, sets.answers, sets.article_ids) if len(sets) else None,
         out_of_fold=result.out_of_fold,

@@ -155,12 +155,13 @@ def run(settings: Settings, report: Report = _silent, meanwhile: Callable[[], ob
         check=(held_out, result.tagger.predict_proba(held_out)),
     )
     _save_baselines(settings, paragraphs, specs, cut.splits, result)
-    asked = paragraphs.take(result.asked)
+    judged = paragraphs.take(result.asked).judged
+    asked = paragraphs.take(result.asked[judged])
     trained = Trained(
         bundle_dir=settings.model_dir / BUNDLE,
         digest=digest,
         run_id=None,
-        scores=evaluate(asked.y, result.out_of_fold, asked.article_ids, section_types, seed=settings.seed),
+        scores=evaluate(asked.y, result.out_of_fold[judged], asked.article_ids, section_types, seed=settings.seed),
         hit_rate=encoder.use.hit_rate if encoder is not None else None,
         warnings=tuple(filter(None, (cut.warning, *result.warnings))),
     )

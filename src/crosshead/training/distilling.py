@@ -204,16 +204,17 @@ def _conclude(
         held_out=[asked for _, asked in folds],
         calibrate=True,
     )
+    judged, told = paragraphs.take(paragraphs.judged), proba[paragraphs.judged]
     tagger = Tagger(
         section_types=teacher.section_types,
         views=tuple(_scaled(view, own[name][0], weights[name]) for name, view in views.items()),
         encoder=encoder if VECTOR in views else None,
         temperature=temperature,
         transitions=transitions,
-        threshold=abstention_threshold(paragraphs.y, proba, risk=teacher.risk, article_ids=paragraphs.article_ids),
+        threshold=abstention_threshold(judged.y, told, risk=teacher.risk, article_ids=judged.article_ids),
         risk=teacher.risk,
         name="distilled",
-        conformal_quantile=conformal_quantile(paragraphs.y, proba, CONFORMAL_ALPHA),
+        conformal_quantile=conformal_quantile(judged.y, told, CONFORMAL_ALPHA),
         conformal_alpha=CONFORMAL_ALPHA,
     )
     return Student(tagger, proba, choice, tried)

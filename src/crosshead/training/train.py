@@ -62,6 +62,17 @@ class Paragraphs:
         ends = np.cumsum([0, *self.lengths])
         return [self.texts[ends[i] : ends[i + 1]] for i in range(len(self.lengths))]
 
+    @property
+    def judged(self) -> NDArray[np.int64]:
+        """Rows of articles and contrast sets, which are like what will be tagged; every row where there are none.
+
+        Scores are told of them and confidences chosen on them: single paragraphs are picked cases.
+        """
+        every = np.arange(len(self.y))
+        if self.is_single is None or self.is_single.all():
+            return every
+        return every[~self.is_single]
+
     def take(self, rows: NDArray[np.int64]) -> Paragraphs:
         """Return some articles: rows in order, those of an article together."""
         article = np.repeat(np.arange(len(self.lengths)), self.lengths)[rows]
@@ -151,7 +162,8 @@ def train(
         held_out=[np.searchsorted(asked, test) for _, test in folds],
         calibrate=calibrate,
     )
-    threshold, warnings = _threshold(measured, proba, risk)
+    judged = measured.judged
+    threshold, warnings = _threshold(measured.take(judged), proba[judged], risk)
     novelty = None
     if tells_novelty and inputs.vectors is not None:
         novelty = fit_novelty(inputs.vectors, folds, NOVELTY_FALSE_ALARMS)
@@ -163,7 +175,7 @@ def train(
         transitions=transitions,
         threshold=threshold,
         risk=risk,
-        conformal_quantile=conformal_quantile(measured.y, proba, CONFORMAL_ALPHA),
+        conformal_quantile=conformal_quantile(measured.y[judged], proba[judged], CONFORMAL_ALPHA),
         conformal_alpha=CONFORMAL_ALPHA,
         novelty=novelty,
     )
