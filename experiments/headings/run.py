@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from crosshead import bundle
 from crosshead.corpora import labelled
 from crosshead.corpora.corpus import read_table
-from crosshead.corpora.splits import folds
-from crosshead.encoders.open import open_encoder, with_cache
+from crosshead.encoders.open import with_cache
 from crosshead.evaluation import evaluate, mcnemar, paired_bootstrap
 from crosshead.monitoring.label_shift import bbse_shares, em_shares
 from crosshead.schema import Settings
 from crosshead.settings import load_settings
-from crosshead.training.train import train
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from table_studies import train_on
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -87,18 +88,7 @@ def joined(first: Columns, second: Columns) -> Columns:
 
 
 def answered(settings: Settings, part: Columns, asked: dict[str, list[list[str]]]) -> dict[str, Any]:
-    chosen, types = settings.encoder, settings.taxonomy.section_types
-    encoder, _ = open_encoder(str(chosen.source), settings.cache_dir, **chosen.options())
-    result = train(
-        labelled.to_paragraphs(part, types),
-        section_types=types,
-        views=settings.view_specs(),
-        encoder=encoder,
-        folds=folds(part["group_id"], part["section_type"], settings.folds, settings.seed).splits,
-        decoder=settings.decoder.spec(),
-        calibrate=True,
-        risk=settings.calibration.risk,
-    )
+    result = train_on(settings, part, settings.seed)
     return {
         "n": len(part["text"]),
         **{place: result.tagger.predict_proba(articles) for place, articles in asked.items()},

@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 
 from crosshead.corpora import labelled
 from crosshead.corpora.corpus import read_table
-from crosshead.corpora.splits import folds
-from crosshead.encoders.open import open_encoder
 from crosshead.schema import Settings
 from crosshead.settings import load_settings
-from crosshead.tagging.tagger import Tagger
-from crosshead.training.train import train
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from table_studies import train_on
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -77,7 +76,7 @@ def answered(
     stored = ROOT / "models" / "learning_curve" / f"{share:g}-{seed}.npz"
     if not stored.is_file():
         part = labelled.take(columns, drawn(columns, share, seed))
-        tagger = trained(settings, part, seed)
+        tagger = train_on(settings, part, seed).tagger
         taggers = {"blend": tagger}
         for view in tagger.views:
             taggers[view.name] = replace(tagger, views=(view,), transitions=tagger.transitions.muted())
@@ -88,22 +87,6 @@ def answered(
         print(f"{share:4.0%} seed {seed}: {articles} articles, {len(part['text'])} paragraphs", flush=True)
     with np.load(stored) as read:
         return dict(read)
-
-
-def trained(settings: Settings, part: dict[str, list[Any]], seed: int) -> Tagger:
-    chosen, types = settings.encoder, settings.taxonomy.section_types
-    encoder, _ = open_encoder(str(chosen.source), settings.cache_dir, **chosen.options())
-    result = train(
-        labelled.to_paragraphs(part, types),
-        section_types=types,
-        views=settings.view_specs(),
-        encoder=encoder,
-        folds=folds(part["group_id"], part["section_type"], settings.folds, seed).splits,
-        decoder=settings.decoder.spec(),
-        calibrate=True,
-        risk=settings.calibration.risk,
-    )
-    return result.tagger
 
 
 def sizes_of(answers: dict[tuple[float, int], dict[str, Any]], share: float) -> dict[str, float]:

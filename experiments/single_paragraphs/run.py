@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from crosshead.corpora import labelled
 from crosshead.corpora.corpus import ARTICLE, SINGLE, read_table
-from crosshead.corpora.splits import folds
-from crosshead.encoders.open import open_encoder
 from crosshead.evaluation import evaluate, mcnemar, paired_bootstrap
 from crosshead.settings import load_settings
-from crosshead.training.train import train
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from table_studies import train_on
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -90,18 +90,7 @@ def is_unplanned(part: dict[str, list[Any]], row: int) -> bool:
 
 
 def trained(settings: Any, part: dict[str, list[Any]], test: list[list[str]], real: list[list[str]]) -> dict[str, Any]:
-    chosen, types = settings.encoder, settings.taxonomy.section_types
-    encoder, _ = open_encoder(str(chosen.source), settings.cache_dir, **chosen.options())
-    result = train(
-        labelled.to_paragraphs(part, types),
-        section_types=types,
-        views=settings.view_specs(),
-        encoder=encoder,
-        folds=folds(part["group_id"], part["section_type"], settings.folds, settings.seed).splits,
-        decoder=settings.decoder.spec(),
-        calibrate=True,
-        risk=settings.calibration.risk,
-    )
+    result = train_on(settings, part, settings.seed)
     told = result.tagger.predict_proba
     return {"asked": result.asked, "out_of_fold": result.out_of_fold, "held_out": told(test), "real": told(real)}
 
