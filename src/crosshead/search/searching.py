@@ -28,7 +28,7 @@ from crosshead.schema import Settings
 from crosshead.search.measuring import Data, Report, open_chosen, refuse_seen, silent
 from crosshead.tagging.heads import Floats, LinearHead
 from crosshead.tagging.tagger import Inputs, read_inputs
-from crosshead.training.train import at_own_temperature, calibrate_blend
+from crosshead.training.train import Paragraphs, at_own_temperature, calibrate_blend
 from crosshead.training.views import Design, Features, ViewSpec, answer, design, features
 
 Promise = Future[tuple[bool, Floats]]
@@ -42,9 +42,7 @@ class _Part:
     """The rows of the first folds."""
 
     rows: NDArray[np.int64]
-    y: NDArray[np.int64]
-    lengths: list[int]
-    article_ids: list[str]
+    paragraphs: Paragraphs
     held_out: list[NDArray[np.int64]]
     """Where the rows of each fold stand among them."""
 
@@ -114,8 +112,9 @@ class Scorer:
         Fits of later folds go on while the caller looks at a score; closing the iterator calls them off.
         """
         for step, proba in enumerate(self._probabilities(settings)):
-            part = self._parts[step]
-            scores = evaluate(part.y, proba, part.article_ids, self.data.section_types, n_resamples=0)
+            part = self._parts[step].paragraphs
+            own = part.take(part.judged)
+            scores = evaluate(own.y, proba[part.judged], own.article_ids, self.data.section_types, n_resamples=0)
             yield float(getattr(scores, self.objective).value)
 
     def out_of_fold(self, settings: Settings) -> Floats:
@@ -143,8 +142,8 @@ class Scorer:
         return calibrate_blend(
             own,
             {spec.name: spec.weight for spec in specs},
-            part.y,
-            part.lengths,
+            part.paragraphs.y,
+            part.paragraphs.lengths,
             decoder=settings.decoder.spec(),
             held_out=part.held_out,
             calibrate=settings.calibration.method == "temperature",
@@ -157,7 +156,7 @@ class Scorer:
             part = self._parts[len(promises) - 1]
             rows = collected[part.rows]
             linear = promises[-1].result()[0]
-            self._at_temperature[promises] = at_own_temperature(rows, part.y)[1] if linear else rows
+            self._at_temperature[promises] = at_own_temperature(rows, part.paragraphs.y)[1] if linear else rows
         return self._at_temperature[promises]
 
     @property
@@ -221,10 +220,8 @@ def _shorter_terms(feats: Features, n_max: int) -> Features:
 
 def _part(data: Data, step: int) -> _Part:
     rows = np.sort(np.concatenate([asked for _, asked in data.folds[:step]]))
-    article = np.repeat(np.arange(len(data.paragraphs.lengths)), data.paragraphs.lengths)[rows]
-    lengths = np.unique(article, return_counts=True)[1].tolist()
     held_out = [np.searchsorted(rows, asked) for _, asked in data.folds[:step]]
-    return _Part(rows, data.paragraphs.y[rows], lengths, [data.paragraphs.article_ids[i] for i in rows], held_out)
+    return _Part(rows, data.paragraphs.take(rows), held_out)
 
 
 def _needs_encoder(specs: Sequence[ViewSpec]) -> bool:

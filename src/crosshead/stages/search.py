@@ -260,10 +260,11 @@ def _conclude(
         told = f"; the first ended with: {reasons[0]}" if reasons else ""
         raise DataError(f"none of {len(trials)} trials could be trained{told}")
     data = scorer.data
-    before, after = (scorer.out_of_fold(variations.settings(values)) for values in ({}, best.values))
-    types, ids = data.section_types, data.tested.article_ids
+    judged = data.tested.judged
+    before, after = (scorer.out_of_fold(variations.settings(values))[judged] for values in ({}, best.values))
+    types, own = data.section_types, data.tested.take(judged)
     gain = paired_bootstrap(
-        data.tested.y, before, after, ids, metric=search.objective, section_types=types, seed=settings.seed
+        own.y, before, after, own.article_ids, metric=search.objective, section_types=types, seed=settings.seed
     )
     differing = variations.differing(best.values)
     n_complete = sum(trial.state == "complete" for trial in trials)

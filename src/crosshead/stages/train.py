@@ -268,17 +268,14 @@ def _about(settings: Settings, summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_curve(path: Path, paragraphs: Paragraphs, result: TrainResult, section_types: Sequence[str]) -> None:
-    """Keep the learning curve for the report."""
+    """Keep the learning curve for the report, scored on the rows that the headline is scored on."""
     ids = np.asarray(paragraphs.article_ids)
-    points = [
-        {
-            "n_articles": point.n_articles,
-            "macro_f1": evaluate(
-                paragraphs.y[point.rows], point.proba, list(ids[point.rows]), section_types
-            ).macro_f1.as_dict(),
-        }
-        for point in result.curve
-    ]
+    points = []
+    for point in result.curve:
+        own = np.isin(point.rows, paragraphs.judged)
+        rows = point.rows[own]
+        scores = evaluate(paragraphs.y[rows], point.proba[own], list(ids[rows]), section_types)
+        points.append({"n_articles": point.n_articles, "macro_f1": scores.macro_f1.as_dict()})
     write_file(path, json.dumps(points).encode())
 
 
